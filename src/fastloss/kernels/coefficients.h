@@ -1,0 +1,71 @@
+/* Made by tools/coefficients.py. */
+
+#ifndef FASTLOSS_COEFFICIENTS_H
+#define FASTLOSS_COEFFICIENTS_H
+
+/* exp(r) = 1 + r + r^2 q(r), log(3/4) <= r <= log(3/2) */
+#define EXP_F32_0 0x1.000006p-1f
+#define EXP_F32_1 0x1.5554d8p-3f
+#define EXP_F32_2 0x1.5543a2p-5f
+#define EXP_F32_3 0x1.11f13p-7f
+#define EXP_F32_4 0x1.80129ap-10f
+
+/* the same in double */
+#define EXP_F64_0 0x1.ffffffffffffep-2
+#define EXP_F64_1 0x1.55555555556d7p-3
+#define EXP_F64_2 0x1.55555555560eap-5
+#define EXP_F64_3 0x1.1111111090ddfp-7
+#define EXP_F64_4 0x1.6c16c16a2f638p-10
+#define EXP_F64_5 0x1.a01a0540cc62ep-13
+#define EXP_F64_6 0x1.a019f6a7e89bep-16
+#define EXP_F64_7 0x1.71d33344fe1bap-19
+#define EXP_F64_8 0x1.283de1a3699b2p-22
+#define EXP_F64_9 0x1.c6c9d2587586dp-26
+
+/* expm1(r) = r + r^2/2 + r^3 w(r), log(3/4) <= r <= log(3/2) */
+#define EXPM1_F32_0 0x1.55555ap-3f
+#define EXPM1_F32_1 0x1.555526p-5f
+#define EXPM1_F32_2 0x1.11065p-7f
+#define EXPM1_F32_3 0x1.6cde0cp-10f
+#define EXPM1_F32_4 0x1.b749cep-13f
+
+/* the same in double */
+#define EXPM1_F64_0 0x1.5555555555554p-3
+#define EXPM1_F64_1 0x1.55555555555c9p-5
+#define EXPM1_F64_2 0x1.1111111111b2fp-7
+#define EXPM1_F64_3 0x1.6c16c16bc7d6bp-10
+#define EXPM1_F64_4 0x1.a01a019b6e3ccp-13
+#define EXPM1_F64_5 0x1.a01a03edcb6b4p-16
+#define EXPM1_F64_6 0x1.71de3f67567cep-19
+#define EXPM1_F64_7 0x1.27ddc22257889p-22
+#define EXPM1_F64_8 0x1.aeb5e8d683e7fp-26
+#define EXPM1_F64_9 0x1.2f570e24eac73p-29
+
+/* log1p(f) = f - f^2/2 + f^3 P(f), -1/4 <= f <= 1/2 */
+#define LOG_F32_0 0x1.5555a2p-2f
+#define LOG_F32_1 -0x1.000082p-2f
+#define LOG_F32_2 0x1.996ae4p-3f
+#define LOG_F32_3 -0x1.54dd24p-3f
+#define LOG_F32_4 0x1.284c7p-3f
+#define LOG_F32_5 -0x1.0e1154p-3f
+#define LOG_F32_6 0x1.b17896p-4f
+#define LOG_F32_7 -0x1.7a3452p-5f
+
+/* log1p(f) = 2 s + s z R(z), s = f / (2 + f), z = s^2 */
+#define LOG_F64_0 0x1.5555555555776p-1
+#define LOG_F64_1 0x1.99999998f0ca3p-2
+#define LOG_F64_2 0x1.249249b21bf32p-2
+#define LOG_F64_3 0x1.c71c0168fdf54p-3
+#define LOG_F64_4 0x1.7474e1e8e197ep-3
+#define LOG_F64_5 0x1.3852e8ddcfa55p-3
+#define LOG_F64_6 0x1.3abd9318b644p-3
+
+/* ln 2 = LN2_F32_HI + LN2_F32_LO; the high part has 15 bits. */
+#define LN2_F32_HI 0x1.62e4p-1f
+#define LN2_F32_LO 0x1.7f7d1cp-20f
+
+/* ln 2 = LN2_F64_HI + LN2_F64_LO; the high part has 41 bits. */
+#define LN2_F64_HI 0x1.62e42fefa3p-1
+#define LN2_F64_LO 0x1.3de6af278ece6p-42
+
+#endif

@@ -1,0 +1,159 @@
+/* The kernels' interface: what the Cython core calls, and the tables it calls through.
+ *
+ * A table holds every kernel compiled for one instruction set. Kernels never allocate, never call
+ * the operating system and report bad input only through the flags they return. */
+#ifndef FASTLOSS_H
+#define FASTLOSS_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+/* Elements per block: sums are formed block by block, and operands that need conversion are
+ * converted block by block, so that results do not depend on which of the two happens. */
+#define FL_BLOCK 1024
+/* Rows of a tile of a row-wise loss are a multiple of this: whole vectors. */
+#define FL_LANES 16
+#define FL_MAX_PARAMS 4
+#define FL_MAX_NDIM 64
+
+typedef enum { FL_F32, FL_F64, FL_DTYPES } fl_dtype;
+
+/* What a pass over the data produces. All but FL_SUM read weights. */
+typedef enum {
+  FL_SUM,       /* sum of the losses */
+  FL_WSUM,      /* sum of w * loss, and sum of w */
+  FL_LOSS,      /* out0 = w * loss */
+  FL_GRAD,      /* out0 = w * scale * gradient */
+  FL_SUM_GRAD,  /* sum of w * loss, out0 = w * scale * gradient */
+  FL_LOSS_GRAD, /* out0 = w * loss, out1 = w * scale * gradient */
+  FL_GRAD_HESS, /* out0 = w * scale * gradient, out1 = w * scale * Hessian */
+  FL_MODES
+} fl_mode;
+
+/* Flags: which argument was out of its domain, and which of the labels 0 and -1 were seen. */
+enum { FL_BAD_TRUE = 1, FL_BAD_PRED = 2, FL_SAW_ZERO = 4, FL_SAW_MINUS = 8 };
+
+/* A sum as an unevaluated pair: value + error (Knuth's TwoSum). */
+typedef struct {
+  double value, error;
+} fl_sum;
+
+/* Adds x. */
+static inline void fl_sum_add(fl_sum *s, double x) {
+  double t = s->value + x, b = t - s->value;
+  s->error += (s->value - (t - b)) + (x - b);
+  s->value = t;
+}
+
+/* The pair as one number; an infinite or NaN value has a meaningless error. */
+static inline double fl_sum_result(fl_sum s) {
+  double total = s.value + s.error;
+  return total == total ? total : s.value;
+}
+
+/* y, z, out0 and out1 hold n contiguous elements of the table's dtype; out0 and out1 may be y, z
+ * or w. w holds n weights if w_step is 1, and FL_BLOCK weights used over and over if it is 0.
+ * sums[0] collects losses, sums[1] weights. Returns flags. */
+typedef int64_t fl_pointwise_fn(ptrdiff_t n, const void *y, const void *z, const void *w,
+                                ptrdiff_t w_step, const double *params, double scale, void *out0,
+                                void *out1, fl_sum *sums);
+
+typedef struct {
+  const char *name;
+  fl_pointwise_fn *run[FL_MODES];
+} fl_pointwise;
+
+/* How the target t of a class in a row is given.
+ *   FL_DENSE     on[k] * y + off[k] * share
+ *   FL_SMOOTHED  (label == k ? on[k] : 0) + off[k] * share
+ *   FL_SPARSE    (label == k ? on[k] : 0); of a sum of terms only the label's own is given, as one
+ *                class with t = y
+ * where share is smoothing over the number of the row's classes that are not masked: a softmax
+ * class is masked by a score of -inf, and takes none. */
+typedef enum { FL_DENSE, FL_SMOOTHED, FL_SPARSE, FL_TARGETS } fl_target;
+
+/* Labels that are no class. */
+enum { FL_IGNORED = -1, FL_NO_CLASS = -2 };
+
+/* A tile of a row-wise loss: `classes` planes of `rows` elements, so that rows are lanes. A group
+ * of rows may take several tiles, one after the other, for its classes. Arrays hold elements of
+ * the table's dtype; labels are integers of the same width. */
+typedef struct {
+  ptrdiff_t rows, classes, first; /* the classes are first .. first + classes - 1 */
+  ptrdiff_t all_classes;
+  double smoothing, eps, scale;
+  const void *on, *off; /* of the tile's classes */
+  void *z, *y, *e;      /* planes: scores or probabilities, dense targets, exponentials */
+  void *grad, *hess;    /* planes of results; hess may be NULL */
+  void *label, *w;      /* of the rows */
+  /* what is known of each row: set by one step, used by the next */
+  void *max, *tops, *sum, *sum_lo, *gap, *gap_lo, *total, *total_lo;
+  void *sharers; /* number of classes among which smoothing is shared out */
+  void *inverse, *rate, *loss;
+  int64_t flags;
+} fl_tile;
+
+typedef void fl_tile_fn(fl_tile *tile);
+
+/* A row-wise loss in steps. For a group of rows: begin; scan of each tile; accumulate of each
+ * tile; finish; derive of each tile. Steps that a loss does not need are NULL. `again` restores
+ * the exponentials of a tile that was loaded anew. */
+typedef struct {
+  const char *name;
+  fl_tile_fn *begin, *scan, *again, *finish;
+  fl_tile_fn *accumulate[FL_TARGETS], *derive[FL_TARGETS];
+} fl_rowwise;
+
+/* Converts a two-dimensional strided array of some dtype to `dst` (strides in elements). */
+typedef void fl_load_fn(void *dst, ptrdiff_t dst_outer, ptrdiff_t dst_inner, const char *src,
+                        ptrdiff_t src_outer, ptrdiff_t src_inner, ptrdiff_t outer, ptrdiff_t inner);
+
+/* Source dtypes of the loaders. */
+typedef enum {
+  FL_BOOL,
+  FL_I8,
+  FL_U8,
+  FL_I16,
+  FL_U16,
+  FL_I32,
+  FL_U32,
+  FL_I64,
+  FL_U64,
+  FL_HALF,
+  FL_BFLOAT,
+  FL_FLOAT,
+  FL_DOUBLE,
+  FL_LONG_DOUBLE,
+  FL_SOURCES
+} fl_source;
+
+typedef struct {
+  const char *isa;
+  const fl_pointwise *pointwise[FL_DTYPES];
+  const fl_rowwise *rowwise[FL_DTYPES];
+  int pointwise_count, rowwise_count;
+  /* [dtype][source][byte-swapped] */
+  fl_load_fn *const (*load)[FL_SOURCES][2];
+  double (*total[FL_DTYPES])(ptrdiff_t n, const void *x);
+  /* dst[j * dst_stride + i] = src[i * src_stride + j], i < rows, j < cols; strides in elements */
+  void (*transpose[FL_DTYPES])(void *dst, ptrdiff_t dst_stride, const void *src,
+                               ptrdiff_t src_stride, ptrdiff_t rows, ptrdiff_t cols);
+} fl_table;
+
+extern const fl_table fl_table_baseline;
+extern const fl_table fl_table_v3;
+extern const fl_table fl_table_v4;
+
+/* Fills in all compiled tables, from the lowest instruction set to the highest; returns how many.
+ */
+enum { FL_MAX_TABLES = 3 };
+int fl_compiled(const fl_table **tables);
+
+/* How many of these, from the lowest on, this processor and operating system can run. */
+int fl_runnable(void);
+
+/* Reads a class label of any dtype as int64; INT64_MIN where it is no integer. */
+typedef void fl_label_fn(int64_t *dst, const char *src, ptrdiff_t stride, ptrdiff_t n);
+fl_label_fn *fl_label_loader(fl_source source, int swapped);
+
+#endif

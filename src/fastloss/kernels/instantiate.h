@@ -1,0 +1,93 @@
+/* Every kernel for one instruction set: the drivers and formulas once for float, once for double.
+ * The including file has set ISA, the suffix of all names made here. */
+
+#define CONCAT4_(a, b, c, d) a##_##b##_##c##_##d
+#define CONCAT4(a, b, c, d) CONCAT4_(a, b, c, d)
+#define CONCAT3_(a, b, c) a##_##b##_##c
+#define CONCAT3(a, b, c) CONCAT3_(a, b, c)
+#define TEXT_(x) #x
+#define TEXT(x) TEXT_(x)
+
+/* huber_f32_sum_v3, or with one part less sum_f32_v3 */
+#define KERNEL(loss, what) CONCAT4(loss, DTYPE, what, ISA)
+#define LOCAL(what) CONCAT3(what, DTYPE, ISA)
+
+#define ALWAYS_INLINE static inline __attribute__((always_inline))
+#define SIMD _Pragma("omp simd")
+#define SIMD_FLAGS _Pragma("omp simd reduction(| : flags)")
+#define SIMD_SUMS _Pragma("omp simd reduction(+ : sum, w_sum) reduction(| : flags)")
+
+/* The vocabulary of the formulas; FN(exp) is exp_f32 or exp_f64. */
+#define FN_(name, dtype) name##_##dtype
+#define FN_OF(name, dtype) FN_(name, dtype)
+#define FN(name) FN_OF(name, DTYPE)
+#define N(x) ((T)(x))
+#define LN2 0.693147180559945309417232121458
+#define EXP(x) FN(exp)(x)
+#define EXP_NONPOSITIVE(x) FN(exp_nonpositive)(x)
+#define EXPM1_NONPOSITIVE(x) FN(expm1_nonpositive)(x)
+#define LOG(x) FN(log)(x)
+#define LOG1P(x) FN(log1p)(x)
+#define LOG1P_UNIT(x) FN(log1p_unit)(x)
+#define LOG1P_RATIO(numerator, denominator) FN(log1p_ratio)(numerator, denominator)
+#define UNLESS_NAN(x, value) ((x) == (x) ? (value) : (x))
+#define SIGN(x) ((x) > 0 ? 1 : (x) < 0 ? -1 : (x))
+#define OUTSIDE_UNIT(x) (((x) < 0) | ((x) > 1))
+#define CHECK_TRUE(bad) flags |= (bad) ? FL_BAD_TRUE : 0
+#define CHECK_PRED(bad) flags |= (bad) ? FL_BAD_PRED : 0
+#define CHECK_LABEL(y)                 \
+  flags |= (y) == 1     ? 0            \
+           : (y) == 0   ? FL_SAW_ZERO  \
+           : (y) == -1  ? FL_SAW_MINUS \
+           : (y) == (y) ? FL_BAD_TRUE  \
+                        : 0
+
+#define T float
+#define I int32_t /* as wide as T, so that flags and labels are lanes of the same vectors */
+#define DTYPE f32
+#define INF __builtin_inff()
+#define LARGE 0x1p16f /* 1 + LARGE^2 rounds to LARGE^2, and so does the root */
+#define ABS(x) __builtin_fabsf(x)
+#define COPYSIGN(x, sign) __builtin_copysignf(x, sign)
+#define SQRT(x) __builtin_sqrtf(x)
+#include "convert.h"
+#include "pointwise.h"
+#include "rowwise.h"
+#undef T
+#undef I
+#undef DTYPE
+#undef INF
+#undef LARGE
+#undef ABS
+#undef COPYSIGN
+#undef SQRT
+
+#define T double
+#define I int64_t
+#define DTYPE f64
+#define INF __builtin_inf()
+#define LARGE 0x1p32
+#define ABS(x) __builtin_fabs(x)
+#define COPYSIGN(x, sign) __builtin_copysign(x, sign)
+#define SQRT(x) __builtin_sqrt(x)
+#include "convert.h"
+#include "pointwise.h"
+#include "rowwise.h"
+
+static fl_load_fn *const CONCAT3(load, table, ISA)[FL_DTYPES][FL_SOURCES][2] = {
+    LOADERS(f32),
+    LOADERS(f64),
+};
+
+const fl_table CONCAT3(fl, table, ISA) = {
+    .isa = TEXT(ISA),
+    .pointwise = {CONCAT4(pointwise, f32, table, ISA), CONCAT4(pointwise, f64, table, ISA)},
+    .rowwise = {CONCAT4(rowwise, f32, table, ISA), CONCAT4(rowwise, f64, table, ISA)},
+    .pointwise_count = sizeof CONCAT4(pointwise, f32, table, ISA) /
+                       sizeof *CONCAT4(pointwise, f32, table, ISA),
+    .rowwise_count = sizeof CONCAT4(rowwise, f32, table, ISA) /
+                     sizeof *CONCAT4(rowwise, f32, table, ISA),
+    .load = CONCAT3(load, table, ISA),
+    .total = {CONCAT3(total, f32, ISA), CONCAT3(total, f64, ISA)},
+    .transpose = {CONCAT3(transpose, f32, ISA), CONCAT3(transpose, f64, ISA)},
+};

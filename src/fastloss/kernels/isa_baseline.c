@@ -1,0 +1,11 @@
+/* The kernels for the instruction set every processor of the architecture has. */
+#include <math.h>
+#include <stdint.h>
+#include <string.h>
+
+#include "fastloss.h"
+#include "readers.h"
+#include "vecmath.h"
+
+#define ISA baseline
+#include "instantiate.h"

@@ -1,0 +1,24 @@
+/* The kernels for x86-64-v4: AVX-512, in vectors of 512 bits. */
+#include <math.h>
+#include <stdint.h>
+#include <string.h>
+
+#include "fastloss.h"
+
+#if defined(__x86_64__)
+#if defined(__clang__)
+#pragma clang attribute push(                                                        \
+    __attribute__((target("avx512f,avx512bw,avx512cd,avx512dq,avx512vl,avx2,fma"))), \
+    apply_to = function)
+#else
+#pragma GCC target("avx512f,avx512bw,avx512cd,avx512dq,avx512vl,avx2,fma,prefer-vector-width=512")
+#endif
+#include "readers.h"
+#include "vecmath.h"
+
+#define ISA v4
+#include "instantiate.h"
+#if defined(__clang__)
+#pragma clang attribute pop
+#endif
+#endif

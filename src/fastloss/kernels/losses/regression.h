@@ -1,0 +1,82 @@
+/* Regression losses: y is the target, z the prediction, r = z - y.
+ *
+ * Contract of a block: from T y, z and the parameters p[] set loss, grad and hess; a NaN in y or z
+ * reaches all three; no intermediate overflows or underflows where the result does not. A
+ * comparison with NaN is false: selects are written so that NaN takes the branch that keeps it. */
+
+LOSS(squared_error, {
+  T r = z - y;
+  loss = r * r;
+  grad = 2 * r;
+  hess = UNLESS_NAN(r, 2);
+})
+
+/* The mean of the squares; the caller takes the root. The powers of two in p, one of which is 1,
+ * bring residuals whose squares overflow or underflow into range. */
+LOSS(root_mean_squared_error, {
+  const T before = p[0], after = p[1];
+  T r = (z * before - y * before) * after;
+  loss = r * r;
+  grad = r;
+  hess = UNLESS_NAN(r, 0);
+})
+
+LOSS(absolute_error, {
+  T r = z - y;
+  loss = ABS(r);
+  grad = SIGN(r);
+  hess = UNLESS_NAN(r, 0);
+})
+
+/* log1p(z) - log1p(y) = +-log1p((hi - lo) / (1 + lo)): the difference of the logarithms would
+ * lose its digits for z near y. */
+LOSS(squared_log_error, {
+  CHECK_TRUE(y <= -1);
+  CHECK_PRED(z <= -1);
+  T lo = z < y ? z : y, hi = z < y ? y : z;
+  T d = LOG1P_RATIO(hi - lo, 1 + lo);
+  T difference = z < y ? -d : d;
+  loss = d * d;
+  grad = 2 * difference / (1 + z);
+  hess = 2 * (1 - difference) / (1 + z) / (1 + z);
+})
+
+/* r^2/2 if |r| <= delta, else delta (|r| - delta/2) */
+LOSS(huber, {
+  const T delta = p[0];
+  T r = z - y, a = ABS(r), m = delta < a ? delta : a;
+  loss = a < INF ? m * (a - N(0.5) * m) : delta * ABS(z) + delta * ABS(y);
+  grad = COPYSIGN(m, r);
+  hess = a <= delta ? 1 : UNLESS_NAN(a, 0);
+})
+
+/* With u = r/delta and h = sqrt(1 + u^2), delta^2 (h - 1) = r^2 / (1 + h): no cancellation for
+ * small r. Beyond LARGE, h is u to working precision, and u itself may overflow. */
+LOSS(pseudo_huber, {
+  const T delta = p[0];
+  T r = z - y, a = ABS(r), u = a / delta;
+  T h = u > LARGE ? u : SQRT(1 + u * u), inverse = 1 / h;
+  T far = a < INF ? delta * (a - delta) : delta * ABS(z) + delta * ABS(y);
+  loss = u > LARGE ? far : a * (a / (1 + h));
+  grad = u > LARGE ? COPYSIGN(delta, r) : r / h;
+  hess = inverse * inverse * inverse;
+})
+
+/* log cosh r = log1p(2 sinh^2(r/2)), and 2 sinh^2(r/2) = (1 - e)^2 / (2e) with e = exp(-|r|);
+ * where r is not small, |r| - log 2 + log1p(e^2) is as exact and cannot overflow. */
+LOSS(log_cosh, {
+  T r = z - y, a = ABS(r), e = EXP_NONPOSITIVE(-a), m = -EXPM1_NONPOSITIVE(-a), e2 = e * e;
+  T small = a < 1, l = LOG1P(small ? m * m / (2 * e) : e2);
+  loss = small ? l : a + (l - N(LN2));
+  grad = COPYSIGN(m * (1 + e) / (1 + e2), r);
+  T sech = 2 * e / (1 + e2);
+  hess = sech * sech;
+})
+
+LOSS(quantile, {
+  const T q = p[0];
+  T r = z - y, a = ABS(r), c = r < 0 ? q : 1 - q;
+  loss = a < INF ? c * a : c * ABS(z) + c * ABS(y);
+  grad = r < 0 ? -q : r > 0 ? 1 - q : r;
+  hess = UNLESS_NAN(r, 0);
+})

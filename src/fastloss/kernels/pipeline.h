@@ -1,0 +1,75 @@
+/* The block pipeline: load a block of every operand, run the kernel, store or add up.
+ *
+ * An operand that is contiguous in the computation dtype is handed to the kernel as it lies;
+ * any other is converted block by block in the scratch space of the thread. Elements are taken in
+ * the C order of the plan's shape whatever the operands' memory layout. */
+#ifndef FASTLOSS_PIPELINE_H
+#define FASTLOSS_PIPELINE_H
+
+#include "fastloss.h"
+
+/* Strides are in bytes and belong to the plan's axes; 0 where the operand is broadcast. */
+typedef struct {
+  const char *data;
+  fl_load_fn *load;
+  int native; /* aligned, computation dtype */
+  int direct; /* native and contiguous */
+  ptrdiff_t strides[FL_MAX_NDIM];
+} fl_operand;
+
+typedef struct {
+  char *data;
+  int native, direct;
+  ptrdiff_t strides[FL_MAX_NDIM];
+} fl_output;
+
+/* What pointwise and row-wise passes have in common. The axes are those of the elements, or of
+ * the rows without the class axis. Weights are multiplied by `w_scale`, a power of two. */
+typedef struct {
+  const fl_table *table;
+  fl_dtype dtype;
+  fl_mode mode;
+  int weighted;
+  double scale, w_scale;
+  double params[FL_MAX_PARAMS];
+  int ndim;
+  ptrdiff_t size;
+  ptrdiff_t shape[FL_MAX_NDIM];
+  fl_operand y, z, w;
+  fl_output out[2];
+  /* pointwise */
+  const fl_pointwise *pointwise;
+  /* row-wise: the class axis, and the targets */
+  const fl_rowwise *rowwise;
+  fl_target target;
+  ptrdiff_t classes, y_class, z_class, out_class[2];
+  fl_label_fn *label;
+  int ignores;
+  int64_t ignored;
+  double smoothing, eps;
+  const void *on, *off; /* of all classes */
+} fl_plan;
+
+/* Elements (rows) in one chunk: chosen from the plan's size alone, so that results are the same
+ * for every number of threads. */
+ptrdiff_t fl_chunk(const fl_plan *plan);
+
+/* Scratch space for one thread; NULL if there is no memory. */
+void *fl_scratch_new(void);
+void fl_scratch_free(void *scratch);
+
+/* Runs elements (rows) start .. stop - 1; adds losses to sums[0] and weights to sums[1]. Returns
+ * flags. */
+int64_t fl_run(const fl_plan *plan, ptrdiff_t start, ptrdiff_t stop, void *scratch, fl_sum *sums);
+
+/* Adds up the weights of the elements (rows) that count. */
+void fl_run_weights(const fl_plan *plan, ptrdiff_t start, ptrdiff_t stop, void *scratch,
+                    fl_sum *sum);
+
+/* Gradient (and Hessian) of a broadcast prediction: the plan's last axes, `kept` elements in all,
+ * are those of the prediction; over the others it is summed. Adds to grad[kept] and hess[kept]
+ * the unscaled derivatives of elements start .. stop - 1. */
+int64_t fl_run_reduced(const fl_plan *plan, ptrdiff_t kept, ptrdiff_t start, ptrdiff_t stop,
+                       void *scratch, double *grad, double *hess);
+
+#endif

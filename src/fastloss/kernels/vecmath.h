@@ -1,0 +1,239 @@
+/* exp, expm1, log and log1p for loops over arrays: straight-line code that vectorises on every
+ * target, the same text for all of them.
+ *
+ * Contract: NaN, infinities, zeros and subnormals give what C99 says; results are within the error
+ * stated at each function, subnormal ones within that of the spacing there. The bounds are those
+ * of tools/ulp_sweep.py: for float over every input, for double over dense and hostile samples,
+ * with and without fused multiply-add. Polynomials and constants come from tools/coefficients.py.
+ *
+ * Rules that keep the loops vectors: no calls, no conversions between double and 64-bit integers
+ * and no arithmetic shifts of 64 bits (SSE2 and AVX2 have neither), select by ?: on values that
+ * are computed anyway. Rounding to an integer adds 1.5 * 2^23 (2^52) and takes it off again; the
+ * integer then also stands in the low bits. Exact products stay exact under contraction. */
+#ifndef FASTLOSS_VECMATH_H
+#define FASTLOSS_VECMATH_H
+
+#include "coefficients.h"
+
+#define VECMATH static inline __attribute__((always_inline))
+
+VECMATH uint32_t bits_f32(float x) {
+  uint32_t bits;
+  memcpy(&bits, &x, sizeof bits);
+  return bits;
+}
+
+VECMATH float of_bits_f32(uint32_t bits) {
+  float x;
+  memcpy(&x, &bits, sizeof x);
+  return x;
+}
+
+VECMATH uint64_t bits_f64(double x) {
+  uint64_t bits;
+  memcpy(&bits, &x, sizeof bits);
+  return bits;
+}
+
+VECMATH double of_bits_f64(uint64_t bits) {
+  double x;
+  memcpy(&x, &bits, sizeof x);
+  return x;
+}
+
+/* ---- exponentials: x = k ln 2 + r (Cody and Waite), exp(r) = 1 + r + r^2 q(r) ----
+ *
+ * k is rounded so that 3/4 <= exp(r) <= 3/2: then neither r nor exp(r) - 1 has a larger spacing
+ * than 1/4 of that of exp(r), nor of that of 2^k exp(r) - 1, where the rounding error counts. */
+#define LOG2E 1.44269504088896340735992468100
+#define EXP_SHIFT 0.08496250072115618145373894395 /* 1/2 - log2(4/3) */
+#define ROUND_F32 0x1.8p23f
+#define ROUND_F64 0x1.8p52
+
+VECMATH float exp_core_f32(float x, float k) {
+  float r = (x - k * LN2_F32_HI) - k * LN2_F32_LO, r2 = r * r;
+  float q = (EXP_F32_4 * r2 + (EXP_F32_3 * r + EXP_F32_2)) * r2 + (EXP_F32_1 * r + EXP_F32_0);
+  return 1 + (r + r2 * q);
+}
+
+VECMATH double exp_core_f64(double x, double k) {
+  double r = (x - k * LN2_F64_HI) - k * LN2_F64_LO, r2 = r * r;
+  double a = (EXP_F64_9 * r + EXP_F64_8) * r2 + (EXP_F64_7 * r + EXP_F64_6);
+  double b = (EXP_F64_5 * r + EXP_F64_4) * r2 + (EXP_F64_3 * r + EXP_F64_2);
+  double q = (a * (r2 * r2) + b) * r2 + (EXP_F64_1 * r + EXP_F64_0);
+  return 1 + (r + r2 * q);
+}
+
+/* exp(x) for x <= 0; 2^k is 2^(k+64) 2^-64, since it may be subnormal. */
+VECMATH float exp_nonpositive_f32(float x) {
+  x = x < -104 ? -104 : x;
+  float t = (x * (float)LOG2E - (float)EXP_SHIFT) + (ROUND_F32 + 191), k = t - (ROUND_F32 + 191);
+  return exp_core_f32(x, k) * of_bits_f32(bits_f32(t) << 23) * 0x1p-64f;
+}
+
+VECMATH double exp_nonpositive_f64(double x) {
+  x = x < -746 ? -746 : x;
+  double t = (x * LOG2E - EXP_SHIFT) + (ROUND_F64 + 1087), k = t - (ROUND_F64 + 1087);
+  return exp_core_f64(x, k) * of_bits_f64(bits_f64(t) << 52) * 0x1p-64;
+}
+
+VECMATH float exp_f32(float x) {
+  float t = (x * (float)LOG2E - (float)EXP_SHIFT) + (ROUND_F32 + 254), k = t - (ROUND_F32 + 254);
+  uint32_t bits = bits_f32(t), half = (bits << 22) & UINT32_C(0x7f800000);
+  float y = exp_core_f32(x, k) * of_bits_f32(half) * of_bits_f32((bits << 23) - half);
+  y = x < -104 ? 0 : y;
+  return x > 89 ? __builtin_inff() : y;
+}
+
+VECMATH double exp_f64(double x) {
+  double t = (x * LOG2E - EXP_SHIFT) + (ROUND_F64 + 2046), k = t - (ROUND_F64 + 2046);
+  uint64_t bits = bits_f64(t), half = (bits << 51) & UINT64_C(0x7ff0000000000000);
+  double y = exp_core_f64(x, k) * of_bits_f64(half) * of_bits_f64((bits << 52) - half);
+  y = x < -746 ? 0 : y;
+  return x > 710 ? __builtin_inf() : y;
+}
+
+/* expm1(x) for x <= 0: 2^k (exp(r) - 1) + (2^k - 1) */
+VECMATH float expm1_nonpositive_f32(float x) {
+  float t = (x * (float)LOG2E - (float)EXP_SHIFT) + (ROUND_F32 + 127), k = t - (ROUND_F32 + 127);
+  float high = x - k * LN2_F32_HI, low = k * LN2_F32_LO, r = high - low, r2 = r * r;
+  float w = ((EXPM1_F32_4 * r + EXPM1_F32_3) * r + EXPM1_F32_2) * r + EXPM1_F32_1;
+  w = w * r + EXPM1_F32_0;
+  float p = high + (0.5f * r2 + (w * (r * r2) - low)), scale = of_bits_f32(bits_f32(t) << 23);
+  float y = scale * p + (scale - 1);
+  y = x == 0 ? x : y; /* -0 */
+  return x < -30 ? -1 : y;
+}
+
+VECMATH double expm1_nonpositive_f64(double x) {
+  double t = (x * LOG2E - EXP_SHIFT) + (ROUND_F64 + 1023), k = t - (ROUND_F64 + 1023);
+  double high = x - k * LN2_F64_HI, low = k * LN2_F64_LO, r = high - low, r2 = r * r;
+  double w = (EXPM1_F64_9 * r + EXPM1_F64_8) * r + EXPM1_F64_7;
+  w = ((w * r + EXPM1_F64_6) * r + EXPM1_F64_5) * r + EXPM1_F64_4;
+  w = ((w * r + EXPM1_F64_3) * r + EXPM1_F64_2) * r + EXPM1_F64_1;
+  w = w * r + EXPM1_F64_0;
+  double p = high + (0.5 * r2 + (w * (r * r2) - low)), scale = of_bits_f64(bits_f64(t) << 52);
+  double y = scale * p + (scale - 1);
+  y = x == 0 ? x : y;
+  return x < -50 ? -1 : y;
+}
+
+/* ---- logarithms: u = 2^k (1 + f), -1/4 <= f < 1/2 ---- */
+
+/* k ln 2 + log1p(f) = k ln 2 + f - f^2/2 + f^3 P(f), the first sum with its error. */
+VECMATH float join_log_f32(float k, float f) {
+  float f2 = f * f;
+  float p = (LOG_F32_7 * f + LOG_F32_6) * f2 + (LOG_F32_5 * f + LOG_F32_4);
+  p = (p * f2 + (LOG_F32_3 * f + LOG_F32_2)) * f2 + (LOG_F32_1 * f + LOG_F32_0);
+  float high = k * LN2_F32_HI, sum = high + f, error = f - (sum - high);
+  return sum + ((error + k * LN2_F32_LO) + (p * f - 0.5f) * f2);
+}
+
+/* In double the quotient s = f / (2 + f) takes the place of many terms (fdlibm's e_log.c):
+ * log1p(f) = f - (f^2/2 - s (f^2/2 + z R(z))), z = s^2. */
+VECMATH double join_log_f64(double k, double f) {
+  double s = f / (2 + f), z = s * s, z2 = z * z, half = 0.5 * f * f;
+  double a = LOG_F64_0 + z * LOG_F64_1, b = LOG_F64_2 + z * LOG_F64_3;
+  double c = LOG_F64_4 + z * LOG_F64_5 + z2 * LOG_F64_6;
+  double rest = z * (a + z2 * (b + z2 * c));
+  double high = k * LN2_F64_HI, sum = high + f, error = f - (sum - high);
+  return sum - (half - (s * (half + rest) + (error + k * LN2_F64_LO)));
+}
+
+/* 2^k as bits above those of 1; k itself */
+VECMATH uint32_t exponent_f32(float u, float low) {
+  return (bits_f32(u) - bits_f32(low)) & UINT32_C(0xff800000);
+}
+
+VECMATH uint64_t exponent_f64(double u, double low) {
+  return (bits_f64(u) - bits_f64(low)) & UINT64_C(0xfff0000000000000);
+}
+
+VECMATH float exponent_value_f32(uint32_t e) { return (float)((int32_t)e >> 23); }
+
+VECMATH double exponent_value_f64(uint64_t e) {
+  return of_bits_f64(((e + bits_f64(1)) >> 52) | bits_f64(0x1p52)) - (0x1p52 + 1023);
+}
+
+VECMATH float log_f32(float x) {
+  int tiny = x < 0x1p-126f;
+  float u = tiny ? x * 0x1p24f : x;
+  uint32_t e = exponent_f32(u, 0.75f);
+  float k = exponent_value_f32(e) + (tiny ? -24 : 0);
+  float y = join_log_f32(k, of_bits_f32(bits_f32(u) - e) - 1);
+  y = x == 0 ? -__builtin_inff() : y;
+  y = x < 0 ? __builtin_nanf("") : y;
+  return x < __builtin_inff() ? y : x; /* infinity and NaN stay */
+}
+
+VECMATH double log_f64(double x) {
+  int tiny = x < 0x1p-1022;
+  double u = tiny ? x * 0x1p54 : x;
+  uint64_t e = exponent_f64(u, 0.75);
+  double k = exponent_value_f64(e) + (tiny ? -54 : 0);
+  double y = join_log_f64(k, of_bits_f64(bits_f64(u) - e) - 1);
+  y = x == 0 ? -__builtin_inf() : y;
+  y = x < 0 ? __builtin_nan("") : y;
+  return x < __builtin_inf() ? y : x;
+}
+
+/* log(one + x) + extra ln 2, one being 0 or 1. f is formed from x, not from the rounded u, and
+ * is exact; its factor 2^-k is 1/4 2^(2-k), which stays within the normal numbers. */
+VECMATH float log_sum_f32(float x, float one, float extra) {
+  float u = one + x;
+  uint32_t e = exponent_f32(u, 0.75f);
+  float scale = of_bits_f32(bits_f32(4) - e);
+  float f = 0.25f * x * scale + (0.25f * one * scale - 1);
+  float y = join_log_f32(exponent_value_f32(e) + extra, f);
+  y = u == 1 ? x : y; /* -0 and subnormal numbers stay */
+  return u < __builtin_inff() ? y : u;
+}
+
+VECMATH double log_sum_f64(double x, double one, double extra) {
+  double u = one + x;
+  uint64_t e = exponent_f64(u, 0.75);
+  double scale = of_bits_f64(bits_f64(4) - e);
+  double f = 0.25 * x * scale + (0.25 * one * scale - 1);
+  double y = join_log_f64(exponent_value_f64(e) + extra, f);
+  y = u == 1 ? x : y;
+  return u < __builtin_inf() ? y : u;
+}
+
+VECMATH float log1p_f32(float x) {
+  float y = log_sum_f32(x, 1, 0);
+  y = x == -1 ? -__builtin_inff() : y;
+  return x < -1 ? __builtin_nanf("") : y;
+}
+
+VECMATH double log1p_f64(double x) {
+  double y = log_sum_f64(x, 1, 0);
+  y = x == -1 ? -__builtin_inf() : y;
+  return x < -1 ? __builtin_nan("") : y;
+}
+
+/* log1p(x) for 0 <= x <= 1 */
+VECMATH float log1p_unit_f32(float x) {
+  int upper = x > 0.5f;
+  return join_log_f32(upper ? 1 : 0, upper ? 0.5f * x - 0.5f : x);
+}
+
+VECMATH double log1p_unit_f64(double x) {
+  int upper = x > 0.5;
+  return join_log_f64(upper ? 1 : 0, upper ? 0.5 * x - 0.5 : x);
+}
+
+/* log1p(numerator / denominator), both >= 0. A quotient above 2^120 (2^1000) may overflow; it is
+ * formed 2^-150 (2^-1200) as large, and the 1 no longer counts. */
+VECMATH float log1p_ratio_f32(float numerator, float denominator) {
+  int large = numerator > denominator * 0x1p120f;
+  float a = numerator * (large ? 0x1p-90f : 1), b = denominator * (large ? 0x1p60f : 1);
+  return log_sum_f32(a / b, large ? 0 : 1, large ? 150 : 0);
+}
+
+VECMATH double log1p_ratio_f64(double numerator, double denominator) {
+  int large = numerator > denominator * 0x1p1000;
+  double a = numerator * (large ? 0x1p-700 : 1), b = denominator * (large ? 0x1p500 : 1);
+  return log_sum_f64(a / b, large ? 0 : 1, large ? 1200 : 0);
+}
+
+#endif
