@@ -1,0 +1,47 @@
+# Every target makes the virtual environment that it needs.
+PYTHON ?= python3
+SOURCES := $(shell find src setup.py pyproject.toml -type f ! -name '*.so' ! -name '_core.c' ! -path '*__pycache__*')
+
+.PHONY: help test demo lint bench peers accuracy clean
+
+help:
+	@echo "make test      the package in a virtual environment, and its tests"
+	@echo "make demo      the flights of 2013, fitted and scored under three losses"
+	@echo "make lint      formatting, types, generated files"
+	@echo "make bench     every loss against plain NumPy"
+	@echo "make peers     speed beside scikit-learn, torch and jax, where they are installed"
+	@echo "make accuracy  exp, log and log1p on every float32 number"
+
+.venv-%/installed: $(SOURCES)
+	$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11) and 'Python 3.11 or newer is needed')"
+	$(PYTHON) -m venv .venv-$*
+	.venv-$*/bin/pip install --quiet --upgrade "pip>=25.1"
+	.venv-$*/bin/pip install --quiet --group $* ".[score]"
+	@touch $@
+
+test: .venv-test/installed
+	.venv-test/bin/python -m pytest -n auto
+
+demo: .venv-demo/installed
+	.venv-demo/bin/python demo/flights.py
+
+lint: .venv-lint/installed
+	.venv-lint/bin/ruff check .
+	.venv-lint/bin/ruff format --check .
+	.venv-lint/bin/mypy
+	PATH=.venv-lint/bin:$$PATH .venv-lint/bin/cython-lint src/fastloss/_core.pyx
+	.venv-lint/bin/clang-format --dry-run --Werror $$(find src tools -name '*.[ch]' ! -name _core.c)
+	.venv-lint/bin/python tools/coefficients.py --check
+	.venv-lint/bin/python tools/make_stub.py --check
+
+bench: .venv-bench/installed
+	.venv-bench/bin/python -m pytest benchmarks -p no:cacheprovider --benchmark-columns=min,median --benchmark-group-by=group --benchmark-sort=min
+
+peers: .venv-bench/installed
+	.venv-bench/bin/python benchmarks/peers.py
+
+accuracy: .venv-test/installed
+	.venv-test/bin/python tools/ulp_sweep.py
+
+clean:
+	rm -rf .venv-* build src/fastloss.egg-info src/fastloss/_core.c src/fastloss/*.so
