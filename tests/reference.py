@@ -220,7 +220,7 @@ ROWWISE: dict[str, Reference] = {
     "softmax_cross_entropy": SOFTMAX,
     "sparse_softmax_cross_entropy": SOFTMAX,
     "kl_divergence": Reference(
-        lambda t, p: Terms(times(t, log(t) - log(p))),
+        lambda t, p: Terms(times(t, where(t == 0, p - p, log(t) - log(p)))),
         CROSS_ENTROPY.grad, CROSS_ENTROPY.hess),
 }
 # The root mean squared error of a whole input and its weights.

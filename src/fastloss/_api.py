@@ -571,15 +571,16 @@ class _RootCall(_PointwiseCall):
         if weight == 0:
             value = self.weightless()
         else:
-            value, factor = self.root(weight, w_scale)
+            value, scaled = self.root(weight, w_scale)
             if self.outputs:
-                scale = 0.0 if value == 0 else factor / (weight * value * factor)
+                scale = 0.0 if scaled == 0 else 1 / (weight * scaled)
                 self.run("grad", self.outputs, scale, w_scale)
         if self.call == "value":
             return value
         return (value, self.outputs[0]) if self.call == "value_and_grad" else self.outputs[0]
 
     def root(self, weight: float, w_scale: float) -> tuple[float, float]:
+        """Return the root, and the root in the scale of the kernel's residuals."""
         total = self.run("sum", [], 1, w_scale).loss
         factor = 1.0
         mean = total / weight
@@ -593,7 +594,8 @@ class _RootCall(_PointwiseCall):
             self.parameters = (1.0, factor)
         if factor != 1:
             mean = self.run("sum", [], 1, w_scale).loss / weight
-        return (math.sqrt(mean) if mean >= 0 else math.nan) / factor, factor
+        scaled = math.sqrt(mean) if mean >= 0 else math.nan
+        return scaled / factor, scaled
 
 
 class _RowwiseCall(_Call):

@@ -222,6 +222,7 @@ RECORDS: tuple[Record, ...] = (
         parameters=(
             Parameter("delta", 1.0, "Residual at which the loss turns linear.", domain=POSITIVE),
         ),
+        notes="Which side of `delta` a residual lies on is decided after ``z - y`` is rounded.",
     ),
     Record(
         name="pseudo_huber",
@@ -409,6 +410,7 @@ RECORDS: tuple[Record, ...] = (
         parameters=(AXIS, MASKED_SMOOTHING, CLASS_WEIGHT),
         notes="The targets of a row need not sum to 1. Terms with ``y_k = 0`` are skipped, so "
         "``-inf`` logits mask classes that are no target. A row of only ``-inf`` gives nan.",
+        max_ulp=6,
     ),
     Record(
         name="sparse_softmax_cross_entropy",
@@ -426,6 +428,7 @@ RECORDS: tuple[Record, ...] = (
         parameters=(AXIS, IGNORE_INDEX, CLASS_WEIGHT, MASKED_SMOOTHING),
         notes="Never builds a one-hot array. ``-inf`` logits mask classes that are no target. A "
         "row of only ``-inf`` gives nan.",
+        max_ulp=6,
     ),
     Record(
         name="kl_divergence",

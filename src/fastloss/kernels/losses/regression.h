@@ -45,7 +45,7 @@ LOSS(squared_log_error, {
 LOSS(huber, {
   const T delta = p[0];
   T r = z - y, a = ABS(r), m = delta < a ? delta : a;
-  loss = a < INF ? m * (a - N(0.5) * m) : delta * ABS(z) + delta * ABS(y);
+  loss = a == INF ? delta * ABS(z) + delta * ABS(y) : m * (a - N(0.5) * m);
   grad = COPYSIGN(m, r);
   hess = a <= delta ? 1 : UNLESS_NAN(a, 0);
 })
@@ -56,27 +56,30 @@ LOSS(pseudo_huber, {
   const T delta = p[0];
   T r = z - y, a = ABS(r), u = a / delta;
   T h = u > LARGE ? u : SQRT(1 + u * u), inverse = 1 / h;
-  T far = a < INF ? delta * (a - delta) : delta * ABS(z) + delta * ABS(y);
+  T far = a == INF ? delta * ABS(z) + delta * ABS(y) : delta * (a - delta);
   loss = u > LARGE ? far : a * (a / (1 + h));
   grad = u > LARGE ? COPYSIGN(delta, r) : r / h;
   hess = inverse * inverse * inverse;
 })
 
 /* log cosh r = log1p(2 sinh^2(r/2)), and 2 sinh^2(r/2) = (1 - e)^2 / (2e) with e = exp(-|r|);
- * where r is not small, |r| - log 2 + log1p(e^2) is as exact and cannot overflow. */
+ * where r is not small, |r| - log 2 + log1p(e^2) is as exact and cannot overflow. The Hessian
+ * falls so fast that the rounding error of r counts (Knuth's TwoSum): sech^2(r + d) is
+ * sech^2(r) (1 - 2 d tanh r) to first order. */
 LOSS(log_cosh, {
   T r = z - y, a = ABS(r), e = EXP_NONPOSITIVE(-a), m = -EXPM1_NONPOSITIVE(-a), e2 = e * e;
   T small = a < 1, l = LOG1P(small ? m * m / (2 * e) : e2);
   loss = small ? l : a + (l - N(LN2));
   grad = COPYSIGN(m * (1 + e) / (1 + e2), r);
-  T sech = 2 * e / (1 + e2);
-  hess = sech * sech;
+  T sech = 2 * e / (1 + e2), b = r - z, d = (z - (r - b)) - (y + b);
+  T correction = a < INF ? 2 * d * grad : UNLESS_NAN(a, 0);
+  hess = sech * sech * (1 - correction);
 })
 
 LOSS(quantile, {
   const T q = p[0];
   T r = z - y, a = ABS(r), c = r < 0 ? q : 1 - q;
-  loss = a < INF ? c * a : c * ABS(z) + c * ABS(y);
+  loss = a == INF ? c * ABS(z) + c * ABS(y) : c * a;
   grad = r < 0 ? -q : r > 0 ? 1 - q : r;
   hess = UNLESS_NAN(r, 0);
 })
