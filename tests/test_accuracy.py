@@ -9,15 +9,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-import fastloss as fl
 import numpy as np
 import points
 import pytest
 import reference
 import ulps
+from reference import Exact
+
+import fastloss as fl
 from fastloss import _core
 from fastloss._losses import RECORDS, Record
-from reference import Exact
 
 OUTPUTS = ("loss", "grad", "hess")
 POINTWISE = [r for r in RECORDS if r.kind == "pointwise" and r.has_hessian]

@@ -1,0 +1,99 @@
+"""exp, log and their kin: within 1 ULP on every instruction set.
+
+Samples only; `make accuracy` tries every float32 number.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import math
+import shutil
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+from reference import mp
+
+SWEEP = Path(__file__).parents[1] / "tools/ulp_sweep.py"
+pytestmark = pytest.mark.skipif(shutil.which("cc") is None, reason="needs a C compiler")
+
+
+def load() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("ulp_sweep", SWEEP)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+sweep = load()
+NAMES = [f.name for f in sweep.FUNCTIONS]
+
+
+@pytest.fixture(scope="session")
+def probes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    built: dict[str, Any] = sweep.probes(str(tmp_path_factory.mktemp("probes")))
+    assert "baseline" in built
+    return built
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_float(name: str, probes: dict[str, Any]) -> None:
+    function = next(f for f in sweep.FUNCTIONS if f.name == name)
+    boundaries = sweep.boundary_inputs()
+    inside = ~((boundaries < function.low) | (boundaries > function.high))
+    inputs = [*sweep.float_inputs(function, 2039, 1), np.ascontiguousarray(boundaries[inside])]
+    for isa, probe in probes.items():
+        error, x = sweep.sweep_float(function, probe, inputs)
+        assert error <= 1, f"{name} on {isa} at {x!r}"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_double(name: str, probes: dict[str, Any]) -> None:
+    function = next(f for f in sweep.FUNCTIONS if f.name == name)
+    for isa, probe in probes.items():
+        error, x = sweep.sweep_double(function, probe, 20_000)
+        assert error <= 1, f"{name} on {isa} at {x!r}"
+
+
+@pytest.mark.parametrize("name", ["exp", "log", "log1p", "exp_nonpositive", "expm1_nonpositive"])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_special_values(name: str, dtype: str, probes: dict[str, Any]) -> None:
+    inf, nan = math.inf, math.nan
+    pairs = {
+        "exp": [(0.0, 1.0), (-0.0, 1.0), (inf, inf), (-inf, 0.0)],
+        "exp_nonpositive": [(0.0, 1.0), (-0.0, 1.0), (-inf, 0.0)],
+        "expm1_nonpositive": [(0.0, 0.0), (-0.0, -0.0), (-inf, -1.0)],
+        "log": [(0.0, -inf), (-0.0, -inf), (1.0, 0.0), (inf, inf), (-1.0, nan), (-inf, nan)],
+        "log1p": [(0.0, 0.0), (-0.0, -0.0), (-1.0, -inf), (inf, inf), (-2.0, nan), (-inf, nan)],
+    }[name]
+    x, want = np.array([*pairs, (nan, nan)], dtype=dtype).T.copy()
+    for probe in probes.values():
+        got = probe(name, x)
+        np.testing.assert_array_equal(got, want)
+        np.testing.assert_array_equal(np.signbit(got[want == 0]), np.signbit(want[want == 0]))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_log1p_ratio(dtype: str, probes: dict[str, Any]) -> None:
+    """The quotient may overflow where the logarithm does not; three roundings, two ULPs."""
+    info = np.finfo(dtype)
+    random = np.random.default_rng(8)
+    span = float(info.maxexp) - 1
+    a = np.exp2(random.uniform(-span, span, 3000)).astype(dtype)
+    b = np.exp2(random.uniform(-span, span, 3000)).astype(dtype)
+    exact = []
+    with mp.workprec(3000):
+        for p, q in zip(a, b, strict=True):
+            exact.append(mp.log(1 + mp.mpf(float(p)) / mp.mpf(float(q))))
+    for isa, probe in probes.items():
+        for got, value, p, q in zip(probe("log1p_ratio", a, b), exact, a, b, strict=True):
+            exponent = max(mp.frexp(value)[1], int(info.minexp) + 1)
+            spacing = mp.ldexp(1, exponent - 1 - int(info.nmant))
+            error = float(abs(mp.mpf(float(got)) - value) / spacing)
+            assert error <= 2, f"log1p_ratio on {isa} at {p!r}, {q!r}: {got!r}"
