@@ -121,7 +121,7 @@ cdef extern from "pipeline.h" nogil:
         const fl_plan *plan, ptrdiff_t start, ptrdiff_t stop, void *scratch, fl_sum *sum)
     int64_t fl_run_reduced(
         const fl_plan *plan, ptrdiff_t kept, ptrdiff_t start, ptrdiff_t stop, void *scratch,
-        double *grad, double *hess)
+        fl_sum *grad, fl_sum *hess)
 
 cdef extern from *:
     """
@@ -576,28 +576,33 @@ def reduced(
     cdef void *scratch = fl_scratch_new()
     cdef int64_t flags = 0
     cdef cnp.npy_intp dims[2]
-    cdef cnp.ndarray sums
-    cdef double *data
+    cdef cnp.ndarray totals
+    cdef fl_sum *sums = NULL
+    cdef ptrdiff_t i, count
     dims[0] = 2 if mode == "grad_hess" else 1
     dims[1] = 1
     for length in shape[len(shape) - kept_ndim:]:
         dims[1] *= length
+    count = dims[0] * dims[1]
     try:
-        if plan == NULL or scratch == NULL:
+        totals = cnp.PyArray_EMPTY(2, dims, cnp.NPY_FLOAT64, 0)
+        sums = <fl_sum *>calloc(max(count, 1), sizeof(fl_sum))
+        if plan == NULL or scratch == NULL or sums == NULL:
             raise MemoryError("scratch space of the pass")
-        sums = cnp.PyArray_ZEROS(2, dims, cnp.NPY_FLOAT64, 0)
-        data = <double *>cnp.PyArray_DATA(sums)
         set_common(plan, dtype, MODES[mode], shape, y, z, w, (), params, 1, 1)
         plan.rowwise = NULL
         plan.pointwise = &table.pointwise[<int>plan.dtype][kernel]
         with nogil:
             flags = fl_run_reduced(
-                plan, dims[1], 0, plan.size, scratch, data,
-                data + dims[1] if dims[0] > 1 else NULL)
+                plan, dims[1], 0, plan.size, scratch, sums,
+                sums + dims[1] if dims[0] > 1 else NULL)
+        for i in range(count):
+            (<double *>cnp.PyArray_DATA(totals))[i] = fl_sum_result(sums[i])
     finally:
         fl_scratch_free(scratch)
+        free(sums)
         free(plan)
-    return out_of_domain(flags), sums
+    return out_of_domain(flags), totals
 
 
 # ---- the short path ----

@@ -224,10 +224,10 @@ static int64_t run_pointwise(const fl_plan *plan, ptrdiff_t start, ptrdiff_t sto
 }
 
 int64_t fl_run_reduced(const fl_plan *plan, ptrdiff_t kept, ptrdiff_t start, ptrdiff_t stop,
-                       void *scratch, double *grad, double *hess) {
+                       void *scratch, fl_sum *grad, fl_sum *hess) {
   pointwise_scratch *buffer = scratch;
   fl_pointwise_fn *kernel = plan->pointwise->run[plan->mode];
-  double *const sums[2] = {grad, hess};
+  fl_sum *const sums[2] = {grad, hess};
   int64_t flags = 0;
   for (ptrdiff_t at = start; at < stop; at += FL_BLOCK) {
     const ptrdiff_t n = smaller(FL_BLOCK, stop - at);
@@ -239,8 +239,9 @@ int64_t fl_run_reduced(const fl_plan *plan, ptrdiff_t kept, ptrdiff_t start, ptr
     for (int i = 0; i < outputs(plan->mode); i++) {
       ptrdiff_t element = at % kept;
       for (ptrdiff_t j = 0; j < n; j++) {
-        sums[i][element] +=
-            plan->dtype == FL_F32 ? (double)((float *)buffer->out[i])[j] : buffer->out[i][j];
+        const float *narrow = (float *)buffer->out[i];
+        fl_sum_add(&sums[i][element],
+                   plan->dtype == FL_F32 ? (double)narrow[j] : buffer->out[i][j]);
         if (++element == kept) element = 0;
       }
     }

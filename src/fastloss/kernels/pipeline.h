@@ -70,6 +70,6 @@ void fl_run_weights(const fl_plan *plan, ptrdiff_t start, ptrdiff_t stop, void *
  * are those of the prediction; over the others it is summed. Adds to grad[kept] and hess[kept]
  * the unscaled derivatives of elements start .. stop - 1. */
 int64_t fl_run_reduced(const fl_plan *plan, ptrdiff_t kept, ptrdiff_t start, ptrdiff_t stop,
-                       void *scratch, double *grad, double *hess);
+                       void *scratch, fl_sum *grad, fl_sum *hess);
 
 #endif

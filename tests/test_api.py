@@ -1,0 +1,306 @@
+"""What a `Loss` is, and how losses are got, bound, shown and stored."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+import os
+import pickle
+import subprocess
+import sys
+from typing import Any
+
+import numpy as np
+import pytest
+from samples import OTHER, same_bits, sample
+
+import fastloss as fl
+from fastloss._losses import BY_NAME, RECORDS, Parameter, Record
+
+ALL = pytest.mark.parametrize("record", RECORDS, ids=lambda r: r.name)
+OPTIONS = ["sample_weight", "reduction", "out", "num_threads"]
+REALS = [
+    pytest.param(r, p, id=f"{r.name}-{p.name}")
+    for r in RECORDS
+    for p in r.parameters
+    if p.kind == "real"
+]
+
+
+def python(code: str, **env: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, **env},
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+@ALL
+def test_attributes(record: Record) -> None:
+    loss = getattr(fl, record.name)
+    assert isinstance(loss, fl.Loss)
+    assert loss.name == record.name
+    assert loss.family == record.family
+    assert loss.formula == record.formula
+    assert loss.has_hessian is (record.hessian is not None)
+    assert loss.params == {p.name: p.default for p in record.parameters}
+    assert callable(loss)
+
+
+@ALL
+def test_aliases(record: Record) -> None:
+    for alias in record.aliases:
+        assert getattr(fl, alias) is getattr(fl, record.name)
+        assert fl.get(alias) == fl.get(record.name)
+        assert fl.get(alias).name == record.name
+
+
+@ALL
+def test_signature(record: Record) -> None:
+    parameters = inspect.signature(getattr(fl, record.name)).parameters
+    own = [p.name for p in record.parameters]
+    assert list(parameters) == ["y_true", "y_pred", *own, *OPTIONS]
+    for p in record.parameters:
+        assert parameters[p.name].default == p.default
+    assert parameters["reduction"].default == "mean"
+
+
+@ALL
+def test_documentation(record: Record) -> None:
+    text = inspect.getdoc(getattr(fl, record.name)) or ""
+    for part in (record.summary, record.formula, record.gradient, record.reference, "Raises"):
+        assert part in text
+    for p in record.parameters:
+        assert f"\n{p.name} : " in text
+
+
+def test_help_shows_the_loss() -> None:
+    text = python("import fastloss as fl; help(fl.huber)")
+    assert BY_NAME["huber"].summary in text
+    assert "delta" in text
+
+
+@ALL
+def test_bound_parameters(record: Record) -> None:
+    params = OTHER.get(record.name, {})
+    y, z, _ = sample(record, "float64", (50,))
+    bound, plain = fl.get(record.name, **params), getattr(fl, record.name)
+    assert bound.params == {**plain.params, **params}
+    same_bits(bound(y, z), plain(y, z, **params))
+    same_bits(bound.grad(y, z), plain.grad(y, z, **params))
+    for a, b in zip(bound.value_and_grad(y, z), plain.value_and_grad(y, z, **params), strict=True):
+        same_bits(a, b)
+    if record.has_hessian:
+        a, b = bound.grad_and_hess(y, z), plain.grad_and_hess(y, z, **params)
+        same_bits(a[0], b[0])
+        same_bits(a[1], b[1])
+
+
+@ALL
+def test_bound_parameters_may_be_overridden(record: Record) -> None:
+    params = OTHER.get(record.name, {})
+    y, z, _ = sample(record, "float64", (20,))
+    defaults = {p.name: p.default for p in record.parameters}
+    same_bits(fl.get(record.name, **params)(y, z, **defaults), getattr(fl, record.name)(y, z))
+
+
+@ALL
+def test_copies(record: Record) -> None:
+    loss = fl.get(record.name, **OTHER.get(record.name, {}))
+    y, z, _ = sample(record, "float32", (20,))
+    for protocol in range(pickle.HIGHEST_PROTOCOL + 1):
+        other = pickle.loads(pickle.dumps(loss, protocol))
+        assert other == loss
+        assert hash(other) == hash(loss)
+        same_bits(other(y, z), loss(y, z))
+    assert copy.copy(loss) == copy.deepcopy(loss) == loss
+
+
+@ALL
+def test_repr(record: Record) -> None:
+    loss = fl.get(record.name, **OTHER.get(record.name, {}))
+    assert eval(repr(loss), {"fastloss": fl}) == loss
+    assert repr(getattr(fl, record.name)) == f"fastloss.{record.name}"
+
+
+def test_equality() -> None:
+    assert fl.get("huber", delta=2) == fl.get("huber", delta=2.0)
+    assert hash(fl.get("huber", delta=2)) == hash(fl.get("huber", delta=2.0))
+    assert fl.get("huber", delta=2) != fl.huber
+    assert fl.huber != "huber"
+    weighted = fl.get("cross_entropy", class_weight=[1, 2])
+    assert weighted == fl.get("cross_entropy", class_weight=np.array([1.0, 2.0]))
+    assert len({weighted, fl.get("cross_entropy", class_weight=(1.0, 2.0))}) == 1
+
+
+def test_params_is_a_copy() -> None:
+    fl.huber.params["delta"] = 5.0
+    assert fl.huber.params == {"delta": 1.0}
+
+
+def test_keywords_for_both() -> None:
+    assert fl.mse(y_true=[0.0], y_pred=[2.0]) == 4.0
+    assert fl.mse.grad(y_pred=[2.0], y_true=[0.0])[0] == 4.0
+    assert fl.quantile([0.0], [1.0], q=0.25) == fl.quantile(y_true=[0.0], y_pred=[1.0], q=0.25)
+
+
+def test_positional_parameters_are_refused() -> None:
+    with pytest.raises(TypeError):
+        fl.huber([0.0], [1.0], 1.0)  # type: ignore[call-arg]
+
+
+@pytest.mark.parametrize("name", ["hubber", "mean_squared_error", "x", "", 5, None])
+def test_unknown_name(name: Any) -> None:
+    with pytest.raises(ValueError, match="name: got"):
+        fl.get(name)
+
+
+def test_nearest_names() -> None:
+    with pytest.raises(ValueError, match="did you mean huber"):
+        fl.get("hubber")
+
+
+@ALL
+def test_unknown_parameter(record: Record) -> None:
+    for call in (
+        lambda: fl.get(record.name, nonsense=1),
+        lambda: getattr(fl, record.name)([0.5], [0.5], nonsense=1),
+        lambda: getattr(fl, record.name).grad([0.5], [0.5], nonsense=1),
+    ):
+        with pytest.raises(TypeError, match="nonsense"):
+            call()
+
+
+@pytest.mark.parametrize(("record", "parameter"), REALS)
+def test_parameter_domain(record: Record, parameter: Parameter) -> None:
+    domain, name = parameter.domain, parameter.name
+    for end, closed in ((domain.low, domain.low_closed), (domain.high, domain.high_closed)):
+        if closed and np.isfinite(end):
+            assert fl.get(record.name, **{name: end}).params[name] == end
+        else:
+            with pytest.raises(ValueError, match=f"{name}: got .*; expected"):
+                fl.get(record.name, **{name: end})
+    outside = [np.nextafter(domain.low, -np.inf), np.nextafter(domain.high, np.inf), np.nan]
+    for value in outside:
+        with pytest.raises(ValueError, match=f"{name}: got .*; expected"):
+            getattr(fl, record.name)([0.5], [0.5], **{name: value})
+    for wrong in ("1", None, [1.0, 2.0], 1j):
+        with pytest.raises(TypeError, match=f"{name}: got"):
+            fl.get(record.name, **{name: wrong})
+
+
+def test_parameter_must_survive_float32() -> None:
+    """A parameter that leaves its domain when rounded to the computation's dtype is refused."""
+    y64, y32 = np.zeros(3), np.zeros(3, np.float32)
+    for name, params in (("huber", {"delta": 1e-60}), ("quantile", {"q": 1 - 1e-12})):
+        loss = fl.get(name, **params)
+        loss(y64, y64)
+        with pytest.raises(ValueError, match="float32"):
+            loss(y32, y32)
+
+
+@pytest.mark.parametrize("weights", [[1.0, -1.0], [1.0, np.nan], [1.0, np.inf]])
+def test_class_weight_domain(weights: list[float]) -> None:
+    with pytest.raises(ValueError, match=r"class_weight: got .* at index \(1,\)"):
+        fl.get("cross_entropy", class_weight=weights)
+
+
+def test_class_weight_length() -> None:
+    loss = fl.get("sparse_softmax_cross_entropy", class_weight=[1.0, 2.0])
+    with pytest.raises(ValueError, match="class_weight: got 2 weights; expected 3"):
+        loss([0], [[1.0, 2.0, 3.0]])
+    with pytest.raises(ValueError, match="class_weight"):
+        fl.get("cross_entropy", class_weight=[[1.0]])
+
+
+def test_no_hessian() -> None:
+    with pytest.raises(TypeError, match="no Hessian"):
+        fl.rmse.grad_and_hess([0.0], [1.0])
+
+
+@pytest.mark.parametrize("reduction", ["avg", None, 1, "MEAN"])
+def test_unknown_reduction(reduction: Any) -> None:
+    with pytest.raises(ValueError, match="reduction: got"):
+        fl.huber([0.0], [1.0], reduction=reduction)
+
+
+@pytest.mark.parametrize("reduction", ["sum", "none"])
+def test_root_has_only_a_mean(reduction: Any) -> None:
+    with pytest.raises(ValueError, match=r"reduction: got .*; expected 'mean'"):
+        fl.rmse([0.0], [1.0], reduction=reduction)
+
+
+def test_values_are_python_floats() -> None:
+    y = np.zeros(3, np.float32)
+    for value in (fl.mse(y, y), fl.rmse(y, y), fl.mse(y, y, reduction="sum")):
+        assert type(value) is float
+    assert type(fl.mse.value_and_grad(y, y)[0]) is float
+
+
+def test_show_config(capsys: pytest.CaptureFixture[str]) -> None:
+    config = fl.show_config(as_dict=True)
+    assert {"version", "isa", "isa_compiled", "openmp", "threads", "compiler"} <= set(config)
+    assert config["isa"] in config["isa_available"]
+    assert set(config["isa_available"]) <= set(config["isa_compiled"])
+    assert config["version"] == fl.__version__
+    assert capsys.readouterr().out == ""
+    fl.show_config()
+    shown = capsys.readouterr().out
+    assert config["isa"] in shown
+    assert fl.__version__ in shown
+
+
+@pytest.mark.parametrize("isa", ["baseline", "v3", "v4"])
+def test_isa_may_be_lowered(isa: str) -> None:
+    levels = ["baseline", "v3", "v4"]
+    available = fl.show_config(as_dict=True)["isa_available"]
+    code = "import fastloss as fl; print(fl.show_config(as_dict=True)['isa'])"
+    expected = [x for x in available if x in levels[: levels.index(isa) + 1]][-1]
+    assert python(code, FASTLOSS_ISA=isa) == expected
+
+
+def test_wrong_isa() -> None:
+    code = (
+        "try:\n import fastloss\n"
+        "except ValueError as error:\n assert 'FASTLOSS_ISA' in str(error)\n"
+        "else:\n raise SystemExit('no error')"
+    )
+    python(code, FASTLOSS_ISA="avx9")
+
+
+def test_import_has_no_side_effects() -> None:
+    code = """
+import os, sys, warnings
+import numpy as np
+before = dict(os.environ), list(warnings.filters), np.geterr(), sys.getswitchinterval()
+import fastloss
+after = dict(os.environ), list(warnings.filters), np.geterr(), sys.getswitchinterval()
+assert before == after, (before, after)
+heavy = {"pyarrow", "pandas", "scipy", "torch", "argparse", "multiprocessing"} & set(sys.modules)
+print(sorted(heavy))
+"""
+    assert python(code) == "[]"
+
+
+def test_floating_point_mode_is_left_alone() -> None:
+    code = """
+import numpy as np, fastloss as fl
+y, z = np.zeros(100000, np.float32), np.full(100000, 1e30, np.float32)
+fl.mse.value_and_grad(y, z)
+tiny = np.float32(1e-45)
+assert tiny * np.float32(1) == tiny
+assert np.float32(1e-38) / np.float32(16) > 0
+"""
+    python(code)
+
+
+def test_same_program() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "fastloss", "--version"], capture_output=True, text=True, check=True
+    )
+    assert done.stdout == f"fastloss {fl.__version__}\n"

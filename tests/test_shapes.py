@@ -1,0 +1,255 @@
+"""Broadcasting, axes and memory layouts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from samples import DTYPES, POINTWISE, REDUCED, ROWWISE, Array, expected, same_bits, sample
+
+import fastloss as fl
+from fastloss._losses import BY_NAME, Record
+
+ELEMENTWISE = pytest.mark.parametrize("record", POINTWISE, ids=lambda r: r.name)
+BY_ROW = pytest.mark.parametrize("record", ROWWISE, ids=lambda r: r.name)
+EVERY = pytest.mark.parametrize("record", REDUCED, ids=lambda r: r.name)
+
+
+def unaligned(a: Array) -> Array:
+    """Return the array at an odd address."""
+    buffer = np.empty(a.nbytes + 1, np.uint8)
+    view = buffer[1:].view(a.dtype).reshape(a.shape)
+    view[...] = a
+    return view
+
+
+def strided(a: Array) -> Array:
+    """Return the array as every second element along each axis."""
+    wide = np.zeros([2 * n for n in a.shape], a.dtype)
+    view = wide[(slice(None, None, 2),) * a.ndim]
+    view[...] = a
+    return view
+
+
+def backwards(a: Array) -> Array:
+    """Return the array with negative strides."""
+    turn = (slice(None, None, -1),) * a.ndim
+    return a[turn].copy()[turn]
+
+
+def swapped(a: Array) -> Array:
+    """Return the array in the other byte order."""
+    return a.astype(a.dtype.newbyteorder())
+
+
+def read_only(a: Array) -> Array:
+    b = a.copy()
+    b.setflags(write=False)
+    return b
+
+
+LAYOUTS: list[Callable[[Array], Array]] = [
+    np.asfortranarray,
+    strided,
+    backwards,
+    unaligned,
+    swapped,
+    read_only,
+]
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("layout", LAYOUTS, ids=lambda f: f.__name__)
+@pytest.mark.parametrize("shape", [(37,), (50, 70), (3, 5, 200)])
+@EVERY
+def test_layouts_give_the_same_bits(
+    record: Record, layout: Callable[[Array], Array], shape: tuple[int, ...], dtype: str
+) -> None:
+    s = sample(record, dtype, shape)
+    loss = fl.get(record.name)
+
+    def results(y: Array, z: Array, w: Array) -> list[Any]:
+        kwargs: Any = {"sample_weight": w}
+        return [
+            loss(y, z),
+            loss(y, z, **kwargs),
+            loss(y, z, reduction="none", **kwargs),
+            *loss.value_and_grad(y, z, **kwargs),
+            *loss.grad_and_hess(y, z, **kwargs),
+        ]
+
+    plain = results(*s)
+    for other in (
+        results(*map(layout, s)),
+        results(layout(s.y), s.z, s.w),
+        results(s.y, layout(s.z), s.w),
+        results(s.y, s.z, layout(s.w)),
+    ):
+        for got, wanted in zip(other, plain, strict=True):
+            same_bits(got, wanted)
+
+
+@pytest.mark.parametrize(
+    ("y_shape", "z_shape"),
+    [
+        ((), (5,)),
+        ((5,), ()),
+        ((), ()),
+        ((1,), (4,)),
+        ((3, 1), (1, 4)),
+        ((1, 4), (3, 1)),
+        ((4,), (3, 4)),
+        ((3, 4), (4,)),
+        ((3, 1, 5), (2, 1)),
+        ((2, 1), (3, 1, 5)),
+        ((40, 1, 300), (7, 1)),
+        ((1, 300), (600, 1)),
+    ],
+)
+@pytest.mark.parametrize("dtype", DTYPES)
+@ELEMENTWISE
+def test_broadcasting(
+    record: Record, y_shape: tuple[int, ...], z_shape: tuple[int, ...], dtype: str
+) -> None:
+    y, z = sample(record, dtype, y_shape).y, sample(record, dtype, z_shape, seed=1).z
+    loss = fl.get(record.name)
+    shape = np.broadcast_shapes(y_shape, z_shape)
+    full_y, full_z = (np.ascontiguousarray(np.broadcast_to(a, shape)) for a in (y, z))
+    w = sample(record, dtype, shape, seed=2).w
+    for weight in (None, w):
+        kwargs: Any = {"sample_weight": weight, "reduction": "none"}
+        same_bits(
+            np.reshape(loss(y, z, **kwargs), shape),
+            np.reshape(loss(full_y, full_z, **kwargs), shape),
+        )
+        for reduction in ("mean", "sum"):
+            kwargs["reduction"] = reduction
+            same_bits(loss(y, z, **kwargs), loss(full_y, full_z, **kwargs))
+            value, grad = loss.value_and_grad(y, z, **kwargs)
+            same_bits(value, loss(full_y, full_z, **kwargs))
+            for got, full in zip(
+                (grad, *loss.grad_and_hess(y, z, **kwargs)),
+                (
+                    loss.grad(full_y, full_z, **kwargs),
+                    *loss.grad_and_hess(full_y, full_z, **kwargs),
+                ),
+                strict=True,
+            ):
+                assert got.shape == z_shape
+                assert got.dtype == dtype
+                scale = np.abs(full).astype(float)
+                np.testing.assert_allclose(
+                    got, unbroadcast(full, z_shape), rtol=0,
+                    atol=8 * np.finfo(dtype).eps * unbroadcast(scale, z_shape).max(initial=1e-30),
+                )  # fmt: skip
+
+
+def unbroadcast(full: Array, shape: tuple[int, ...]) -> Array:
+    """Sum over the axes along which `shape` was broadcast."""
+    full = np.asarray(full, dtype=float)
+    lead = full.ndim - len(shape)
+    axes = tuple(range(lead)) + tuple(
+        lead + i for i, n in enumerate(shape) if n == 1 and full.shape[lead + i] != 1
+    )
+    return np.sum(full, axis=axes).reshape(shape)
+
+
+@pytest.mark.parametrize("record", [*POINTWISE, BY_NAME["rmse"]], ids=lambda r: r.name)
+def test_column_against_row(record: Record) -> None:
+    flat, column = np.full(3, 0.5), np.full((3, 1), 0.5)
+    loss = fl.get(record.name)
+    for y, z, name in ((flat, column, "y_pred"), (column, flat, "y_true")):
+        with pytest.raises(ValueError, match=r"\(3,\).*\(3, 1\)|\(3, 1\).*\(3,\)") as caught:
+            loss(y, z)
+        assert f"{name}.ravel()" in str(caught.value)
+        with pytest.raises(ValueError, match="would broadcast"):
+            loss.grad(y, z)
+
+
+def test_column_of_one() -> None:
+    assert fl.mse(np.zeros(1), np.ones((1, 1))) == 1.0
+
+
+@ELEMENTWISE
+def test_shapes_that_do_not_broadcast(record: Record) -> None:
+    s, other = sample(record, "float64", (3,)), sample(record, "float64", (4,))
+    with pytest.raises(ValueError, match=r"y_true, y_pred: got shapes \(3,\) and \(4,\)"):
+        fl.get(record.name)(s.y, other.z)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("shape", [(6, 5), (4, 3, 50)])
+@BY_ROW
+def test_any_axis(record: Record, shape: tuple[int, ...], dtype: str) -> None:
+    for classes in (1, 2, 5, 70):
+        s = sample(record, dtype, shape, classes=classes)
+        loss = fl.get(record.name)
+        plain = [loss(s.y, s.z), *loss.value_and_grad(s.y, s.z, sample_weight=s.w)]
+        none = loss(s.y, s.z, reduction="none")
+        for axis in range(-len(shape) - 1, len(shape) + 1):
+            for copy in (lambda a: a, np.ascontiguousarray):
+                z = copy(np.moveaxis(s.z, -1, axis))
+                y = copy(np.moveaxis(s.y, -1, axis)) if record.kind == "dense" else s.y
+                value, grad = loss.value_and_grad(y, z, axis=axis, sample_weight=s.w)
+                same_bits(loss(y, z, axis=axis), plain[0])
+                same_bits(value, plain[1])
+                same_bits(np.moveaxis(grad, axis, -1), plain[2])
+                same_bits(loss(y, z, axis=axis, reduction="none"), none)
+
+
+@BY_ROW
+def test_row_shapes(record: Record) -> None:
+    s = sample(record, "float64", (4,))
+    loss = fl.get(record.name)
+    with pytest.raises(ValueError, match=r"y_true: got shape"):
+        loss(s.y[:3], s.z)
+    with pytest.raises(ValueError, match=r"axis: got 2"):
+        loss(s.y, s.z, axis=2)
+    with pytest.raises(ValueError, match=r"y_pred: got shape \(\)"):
+        loss(s.y, 0.5)
+    with pytest.raises(ValueError, match=r"no classes"):
+        loss(s.y if record.kind == "sparse" else s.y[:, :0], s.z[:, :0])
+
+
+@BY_ROW
+def test_one_row(record: Record) -> None:
+    s = sample(record, "float64", ())
+    value = fl.get(record.name)(s.y, s.z)
+    assert value == fl.get(record.name)(s.y[None], s.z[None])
+    assert fl.get(record.name)(s.y, s.z, reduction="none").shape == ()
+
+
+@pytest.mark.parametrize("classes", [1, 2, 3, 4, 5, 15, 16, 17, 63, 64, 65, 128, 129, 1000])
+@pytest.mark.parametrize("dtype", DTYPES)
+@BY_ROW
+def test_numbers_of_classes(record: Record, classes: int, dtype: str) -> None:
+    """Against plain NumPy, where rows take one tile and where they take several."""
+    close: Any = {"rtol": 2e-4, "atol": 1e-6} if dtype == "float32" else {"rtol": 1e-10}
+    for rows in (1, 3, 33, 300):
+        s = sample(record, dtype, (rows,), classes=classes)
+        value, grad, hess = expected(record, s, "mean", s.w)
+        loss = fl.get(record.name)
+        got = loss.value_and_grad(s.y, s.z, sample_weight=s.w)
+        np.testing.assert_allclose(got[0], value, **close)
+        np.testing.assert_allclose(got[1], grad, **{"atol": 1e-13, **close})
+        both = loss.grad_and_hess(s.y, s.z, sample_weight=s.w)
+        np.testing.assert_allclose(both[1], hess, **{"atol": 1e-13, **close})
+
+
+@EVERY
+def test_shapes_of_weights(record: Record) -> None:
+    s = sample(record, "float64", (3, 4))
+    loss = fl.get(record.name)
+    for shape in ((), (1,), (4,), (1, 4), (3, 1), (3, 4), (1, 1)):
+        w = np.random.default_rng(4).uniform(0.5, 2, shape)
+        full = np.ascontiguousarray(np.broadcast_to(w, (3, 4)))
+        same_bits(loss(s.y, s.z, sample_weight=w), loss(s.y, s.z, sample_weight=full))
+        a = loss.value_and_grad(s.y, s.z, sample_weight=w, reduction="none")
+        b = loss.value_and_grad(s.y, s.z, sample_weight=full, reduction="none")
+        same_bits(a[0], b[0])
+        same_bits(a[1], b[1])
+    for wrong in ((3,), (5,), (2, 3, 4), (1, 3, 4), (4, 3)):
+        with pytest.raises(ValueError, match="sample_weight: got shape"):
+            loss(s.y, s.z, sample_weight=np.ones(wrong))
