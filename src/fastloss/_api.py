@@ -628,17 +628,12 @@ class _RowwiseCall(_Call):
         self.smoothing = self.values.get("label_smoothing", 0.0)
         self.target = "dense" if not self.sparse else "smoothed" if self.smoothing else "sparse"
         weights = self.values.get("class_weight")
-        if weights is None:
-            off = np.ones(self.classes, self.dtype)
-        elif len(weights) == self.classes:
-            off = np.array(weights, self.dtype)
-        else:
+        if weights is not None and len(weights) != self.classes:
             raise ValueError(
                 f"class_weight: got {len(weights)} weights; expected {self.classes}, one for each "
                 "class"
             )
-        self.off = off
-        self.on = (off * (1 - self.smoothing)).astype(self.dtype)
+        self.class_weight = None if weights is None else np.array(weights, self.dtype)
 
     def arguments(self) -> list[Argument]:
         return [
@@ -665,7 +660,7 @@ class _RowwiseCall(_Call):
             self.index, self.dtype.name, mode, self.shape, self.classes,
             self.y if self.sparse else self.classes_last(self.y), self.classes_last(self.z), self.w,
             tuple(o if o.shape == self.shape else self.classes_last(o) for o in out),
-            self.target, self.on, self.off, self.smoothing, self.values.get("eps", 0.0), ignored,
+            self.target, self.class_weight, self.smoothing, self.values.get("eps", 0.0), ignored,
             scale, w_scale, self.options.threads, w,
         )  # fmt: skip
 

@@ -36,9 +36,9 @@ parameters
   "fastloss losses" lists all losses with their parameters.
 
 nulls
-  A row with a null in a used column counts nowhere; their number is reported. NaN is not null:
-  it makes the results NaN. In JSON, which has no such numbers, results that are not finite are
-  the strings "NaN", "Infinity" and "-Infinity".
+  A row with a null in a used column counts nowhere; their number is reported, for JSON and CSV
+  on stderr. NaN is not null: it makes the results NaN. In JSON, which has no such numbers,
+  results that are not finite are the strings "NaN", "Infinity" and "-Infinity".
 """
 
 _TAKES = {
@@ -69,6 +69,8 @@ def main(argv: Sequence[str] | None = None, prog: str = "fastloss") -> int:
         return _fail(str(mistake))
     except MemoryError:
         return _fail("out of memory")
+    except UnicodeEncodeError as error:
+        return _fail(f"the output cannot be written in {error.encoding}: {error.object!a}")
     except OSError as error:
         # Nothing more can be written: the interpreter's last flush must not complain as well.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -234,11 +236,11 @@ def _score(arguments: argparse.Namespace) -> None:
         print(_json(report))
     elif arguments.format == "csv":
         print(_csv(report), end="")
-        if report.nulls:
-            print("fastloss: note:", _rows(report), file=sys.stderr)
     else:
         print(_rows(report), end="\n\n")
         print(_table(report, weighted=arguments.weight is not None))
+    if report.nulls and arguments.format != "table":
+        print("fastloss: note:", _rows(report), file=sys.stderr)
 
 
 def _json(report: Report) -> str:
@@ -253,8 +255,7 @@ def _json(report: Report) -> str:
         }
         for result in report.results
     ]
-    whole = {"rows": report.rows, "nulls": report.nulls, "results": results}
-    return json.dumps(whole, indent=2, allow_nan=False)
+    return json.dumps({"rows": report.rows, "results": results}, indent=2, allow_nan=False)
 
 
 def _finite(x: float | None) -> float | str | None:

@@ -110,8 +110,7 @@ cdef extern from "pipeline.h" nogil:
         int ignores
         int64_t ignored
         double smoothing, eps
-        const void *on
-        const void *off
+        const void *class_weight
     ptrdiff_t fl_chunk(const fl_plan *plan)
     void *fl_scratch_new()
     void fl_scratch_free(void *scratch)
@@ -519,13 +518,13 @@ def pointwise(
 
 def rowwise(
     int kernel, str dtype, str mode, tuple shape, int classes, cnp.ndarray y, cnp.ndarray z, w,
-    tuple out, str target, cnp.ndarray on, cnp.ndarray off, double smoothing, double eps, ignored,
-    double scale, double w_scale, int threads, bint weights_only=False
+    tuple out, str target, class_weight, double smoothing, double eps, ignored, double scale, double w_scale, int threads, bint weights_only=False
 ):
     """One pass of a row-wise loss.
 
     `shape` is that of the rows. `z`, dense `y` and the derivatives in `out` have the classes as
-    their last axis; `on` and `off` are contiguous and of the computation dtype.
+    their last axis; `class_weight` is None, or contiguous and of the
+    computation dtype.
     """
     cdef fl_plan *plan = <fl_plan *>malloc(sizeof(fl_plan))
     cdef Total total
@@ -555,8 +554,9 @@ def rowwise(
         plan.ignored = ignored if plan.ignores else 0
         plan.smoothing = smoothing
         plan.eps = eps
-        plan.on = cnp.PyArray_DATA(on)
-        plan.off = cnp.PyArray_DATA(off)
+        plan.class_weight = (
+            NULL if class_weight is None else cnp.PyArray_DATA(<cnp.ndarray>class_weight)
+        )
         execute(plan, threads, weights_only, &total)
     finally:
         free(plan)

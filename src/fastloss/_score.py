@@ -197,7 +197,7 @@ class Scorer:
         for accumulator in self.accumulators:
             try:
                 accumulator.update(y, z, w, self.num_threads)
-            except ValueError as error:
+            except (TypeError, ValueError) as error:
                 self._fail(str(error), rows, accumulator.loss)
 
     def report(self) -> Report:
@@ -335,7 +335,7 @@ def _read(path: str, names: list[str]) -> Iterator[pa.RecordBatch]:
             )
     except pa.ArrowMemoryError:
         raise
-    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+    except (pa.ArrowException, OSError, UnicodeError) as error:
         reason = " ".join(str(error).split())
         raise ScoreError(f"cannot be read: {reason}") from None
 

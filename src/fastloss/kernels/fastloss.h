@@ -64,10 +64,10 @@ typedef struct {
 } fl_pointwise;
 
 /* How the target t of a class in a row is given.
- *   FL_DENSE     on[k] * y + off[k] * share
- *   FL_SMOOTHED  (label == k ? on[k] : 0) + off[k] * share
- *   FL_SPARSE    (label == k ? on[k] : 0); of a sum of terms only the label's own is given, as one
- *                class with t = y
+ *   FL_DENSE     class_weight[k] ((1 - smoothing) y + share)
+ *   FL_SMOOTHED  class_weight[k] ((1 - smoothing) (label == k) + share)
+ *   FL_SPARSE    class_weight[k] (label == k); of a sum of terms only the label's own is given, as
+ *                one class with t = y
  * where share is smoothing over the number of the row's classes that are not masked: a softmax
  * class is masked by a score of -inf, and takes none. */
 typedef enum { FL_DENSE, FL_SMOOTHED, FL_SPARSE, FL_TARGETS } fl_target;
@@ -82,10 +82,10 @@ typedef struct {
   ptrdiff_t rows, classes, first; /* the classes are first .. first + classes - 1 */
   ptrdiff_t all_classes;
   double smoothing, eps, scale;
-  const void *on, *off; /* of the tile's classes */
-  void *z, *y, *e;      /* planes: scores or probabilities, dense targets, exponentials */
-  void *grad, *hess;    /* planes of results; hess may be NULL */
-  void *label, *w;      /* of the rows */
+  const void *class_weight; /* of the tile's classes */
+  void *z, *y, *e;          /* planes: scores or probabilities, dense targets, exponentials */
+  void *grad, *hess;        /* planes of results; hess may be NULL */
+  void *label, *w;          /* of the rows */
   /* what is known of each row: set by one step, used by the next */
   void *max, *tops, *sum, *sum_lo, *gap, *gap_lo, *total, *total_lo;
   void *sharers; /* number of classes among which smoothing is shared out */

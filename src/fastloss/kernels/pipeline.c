@@ -356,6 +356,12 @@ static void load_row_weights(const fl_plan *plan, ptrdiff_t start, ptrdiff_t n,
       if (label[i] == FL_IGNORED) set_zero(plan, w, i);
 }
 
+/* Weights of at most TILE_CLASSES classes from the given one on. */
+static const void *class_weights(const fl_plan *plan, ptrdiff_t first) {
+  if (!plan->class_weight) return ones(plan->dtype);
+  return (const char *)plan->class_weight + (size_t)first * item_size(plan);
+}
+
 /* Sparse targets of a sum of terms: the label's own probability, as a tile of one class with the
  * class weight as its target. */
 static void gather(const fl_plan *plan, ptrdiff_t start, ptrdiff_t n, const int64_t *label, void *z,
@@ -373,7 +379,7 @@ static void gather(const fl_plan *plan, ptrdiff_t start, ptrdiff_t n, const int6
       plan->z.load(zi, 1, 1,
                    plan->z.data + offset(plan, plan->z.strides, &at) + label[i] * plan->z_class, 0,
                    0, 1, 1);
-      memcpy(yi, (const char *)plan->on + (size_t)label[i] * size, size);
+      memcpy(yi, class_weights(plan, label[i]), size);
     }
     advance(plan, &at, 1, 1);
   }
@@ -399,7 +405,6 @@ static void scatter(const fl_plan *plan, int which, ptrdiff_t start, ptrdiff_t n
 static int64_t run_rows(const fl_plan *plan, ptrdiff_t start, ptrdiff_t n, rowwise_scratch *buffer,
                         fl_sum *sums) {
   const fl_rowwise *loss = plan->rowwise;
-  const size_t size = item_size(plan);
   const int sparse = plan->target != FL_DENSE;
   const int gathers = plan->target == FL_SPARSE && !loss->scan;
   const int results = outputs(plan->mode);
@@ -457,8 +462,7 @@ static int64_t run_rows(const fl_plan *plan, ptrdiff_t start, ptrdiff_t n, rowwi
     if (step == DERIVE && !wants_grad) break;
     for (tile.first = 0; tile.first < classes; tile.first += TILE_CLASSES) {
       tile.classes = smaller(TILE_CLASSES, classes - tile.first);
-      tile.on = (const char *)plan->on + (size_t)tile.first * size;
-      tile.off = (const char *)plan->off + (size_t)tile.first * size;
+      tile.class_weight = class_weights(plan, tile.first);
       if (step == SCAN || !once) {
         if (gathers) {
           gather(plan, start, n, wide, tile.z, tile.y);

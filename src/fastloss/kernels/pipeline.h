@@ -47,7 +47,7 @@ typedef struct {
   int ignores;
   int64_t ignored;
   double smoothing, eps;
-  const void *on, *off; /* of all classes */
+  const void *class_weight; /* of all classes; NULL if they are all 1 */
 } fl_plan;
 
 /* Elements (rows) in one chunk: chosen from the plan's size alone, so that results are the same

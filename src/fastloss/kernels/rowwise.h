@@ -17,10 +17,11 @@ ALWAYS_INLINE T LOCAL(pair)(T s, T lo) {
   return total == total ? total : s;
 }
 
-/* Target of a class, without and with the share of smoothing. `k` is its number in the tile. */
-ALWAYS_INLINE T LOCAL(target)(int kind, T on, T off, T y, I label, I k, T share, T z) {
-  T t = kind == FL_DENSE ? on * y : label == k ? on : 0;
-  return kind == FL_SPARSE ? t : t + (z == -INF ? 0 : off * share);
+/* Target of class k; `label` is that of the row. */
+ALWAYS_INLINE T LOCAL(target)(int kind, T weight, T smoothing, T sharers, T y, I label, I k, T z) {
+  if (kind == FL_SPARSE) return label == k ? weight : 0;
+  const T plain = kind == FL_DENSE ? y : label == k ? 1 : 0;
+  return weight * (plain * (1 - smoothing) + (z == -INF ? 0 : smoothing / sharers));
 }
 
 static void LOCAL(begin)(fl_tile *tile) {
@@ -80,7 +81,7 @@ ALWAYS_INLINE void KERNEL(softmax, accumulate)(int kind, fl_tile *tile) {
   for (ptrdiff_t k = 0; k < tile->classes; k++) {
     const T *z = (const T *)tile->z + k * tile->rows;
     const T *y = kind == FL_DENSE ? (const T *)tile->y + k * tile->rows : NULL;
-    const T on = ((const T *)tile->on)[k], off = ((const T *)tile->off)[k];
+    const T weight = ((const T *)tile->class_weight)[k];
     const I class = (I)(tile->first + k);
     T *e = (T *)tile->e + k * tile->rows;
     SIMD_FLAGS for (ptrdiff_t r = 0; r < tile->rows; r++) {
@@ -89,8 +90,7 @@ ALWAYS_INLINE void KERNEL(softmax, accumulate)(int kind, fl_tile *tile) {
       const T exponential = KERNEL(softmax, exponential)(z[r], max[r]);
       const T target = kind == FL_DENSE ? y[r] : 0;
       if (kind == FL_DENSE) CHECK_TRUE((target < 0) | (target == INF));
-      const T t = LOCAL(target)(kind, on, off, target, kind == FL_DENSE ? 0 : label[r], class,
-                                kind == FL_SPARSE ? 0 : smoothing / sharers[r], z[r]);
+      const T t = LOCAL(target)(kind, weight, smoothing, sharers[r], target, label[r], class, z[r]);
       const T term = t == 0 ? 0 : t * distance;
       e[r] = exponential;
       tops[r] += top ? 1 : 0;
@@ -134,13 +134,12 @@ ALWAYS_INLINE void KERNEL(softmax, derive)(int kind, fl_tile *tile) {
   for (ptrdiff_t k = 0; k < tile->classes; k++) {
     const T *z = (const T *)tile->z + k * tile->rows, *e = (const T *)tile->e + k * tile->rows;
     const T *y = kind == FL_DENSE ? (const T *)tile->y + k * tile->rows : NULL;
-    const T on = ((const T *)tile->on)[k], off = ((const T *)tile->off)[k];
+    const T weight = ((const T *)tile->class_weight)[k];
     const I class = (I)(tile->first + k);
     T *grad = (T *)tile->grad + k * tile->rows, *hess = (T *)tile->hess + k * tile->rows;
     SIMD for (ptrdiff_t r = 0; r < tile->rows; r++) {
-      const T t =
-          LOCAL(target)(kind, on, off, kind == FL_DENSE ? y[r] : 0, kind == FL_DENSE ? 0 : label[r],
-                        class, kind == FL_SPARSE ? 0 : smoothing / sharers[r], z[r]);
+      const T target = kind == FL_DENSE ? y[r] : 0;
+      const T t = LOCAL(target)(kind, weight, smoothing, sharers[r], target, label[r], class, z[r]);
       const T s = e[r] * inverse[r];
       const T rest = (e[r] == 1 ? sum[r] : 1 + sum[r] - e[r]) * inverse[r];
       const I counts = label[r] != FL_IGNORED;
@@ -194,12 +193,11 @@ STEPS(softmax)
     const T p = ((const T *)tile->z)[i], eps = (T)tile->eps, smoothing = (T)tile->smoothing;      \
     const T z = p < eps ? eps : p > 1 - eps ? 1 - eps : p;                                        \
     const T y = kind == FL_SMOOTHED ? 0 : ((const T *)tile->y)[i];                                \
-    const T share = smoothing / ((const T *)tile->sharers)[r];                                    \
+    const T weight = ((const T *)tile->class_weight)[k], sharers = ((const T *)tile->sharers)[r]; \
+    const I label = ((const I *)tile->label)[r], class = (I)(tile->first + k);                    \
     const T t = kind == FL_SPARSE                                                                 \
                     ? y                                                                           \
-                    : LOCAL(target)(kind, ((const T *)tile->on)[k], ((const T *)tile->off)[k], y, \
-                                    kind == FL_DENSE ? 0 : ((const I *)tile->label)[r],           \
-                                    (I)(tile->first + k), share, p);                              \
+                    : LOCAL(target)(kind, weight, smoothing, sharers, y, label, class, p);        \
     T loss, grad, hess;                                                                           \
     I flags = 0;                                                                                  \
     if (kind == FL_DENSE) CHECK_TRUE(OUTSIDE_UNIT(y));                                            \

@@ -1,0 +1,224 @@
+"""Values outside a domain raise, and the message names argument, value, place and domain."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+from samples import DTYPES, MARGIN, ROWWISE, sample
+
+import fastloss as fl
+from fastloss._losses import RECORDS, Interval, Record
+
+
+def outside(domain: Any) -> list[float]:
+    if not isinstance(domain, Interval):
+        return []
+    values = []
+    for end, closed, away in (
+        (domain.low, domain.low_closed, -1.0),
+        (domain.high, domain.high_closed, 1.0),
+    ):
+        if math.isfinite(end):
+            values += [end + away * 0.25, away * math.inf]
+        if not closed:
+            values.append(end)
+    return values
+
+
+CASES = [
+    pytest.param(r, argument, value, id=f"{r.name}-{argument}-{value}")
+    for r in RECORDS
+    for argument in ("y_true", "y_pred")
+    for value in outside(getattr(r, argument))
+]
+
+
+def calls(loss: fl.Loss, y: Any, z: Any, **kwargs: Any) -> list[Any]:
+    every = [
+        lambda: loss(y, z, **kwargs),
+        lambda: loss.grad(y, z, **kwargs),
+        lambda: loss.value_and_grad(y, z, **kwargs),
+        lambda: loss(y, z, sample_weight=2.0, reduction="sum", **kwargs),
+        lambda: loss(y, z, reduction="none", **kwargs),
+        lambda: loss.value_and_grad(y, z, reduction="none", **kwargs),
+    ]
+    if loss.has_hessian:
+        every.append(lambda: loss.grad_and_hess(y, z, **kwargs))
+    return every
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(("record", "argument", "value"), CASES)
+def test_intervals(record: Record, argument: str, value: float, dtype: str) -> None:
+    loss = fl.get(record.name)
+    domain = str(getattr(record, argument))
+    for size in (5, 6000):
+        s = sample(record, dtype, (size,))
+        y, z = s.y.copy(), s.z.copy()
+        if record.kind == "sparse":
+            y[:] = 1  # only the target's probability is read
+        array = y if argument == "y_true" else z
+        index = (size // 2, 1) if array.ndim == 2 else (size // 2,)
+        array[index] = value
+        later = (size - 1, 1) if array.ndim == 2 else (size - 1,)
+        array[later] = value
+        for call in calls(loss, y, z):
+            with pytest.raises(ValueError, match=argument) as caught:
+                call()
+            message = str(caught.value)
+            assert f"{argument}: got {float(value)!r} at index {index}" in message
+            assert domain in message
+
+
+@pytest.mark.parametrize("threads", [1, 2, 5])
+def test_the_first_of_several(threads: int) -> None:
+    p = np.full(500_000, 0.5)
+    p[[70_001, 70_000, 499_999]] = 2, 3, 4
+    with pytest.raises(ValueError, match=r"y_pred: got 3.0 at index \(70000,\); expected"):
+        fl.bce(np.zeros(500_000), p, num_threads=threads)
+    y = np.zeros(500_000)
+    y[70_000] = -1
+    with pytest.raises(ValueError, match=r"y_true: got -1.0 at index \(70000,\)"):
+        fl.bce(y, p, num_threads=threads)
+
+
+def test_broadcast_operands() -> None:
+    y = np.array([[0.0], [1.0], [1.5]])
+    with pytest.raises(ValueError, match=r"y_true: got 1.5 at index \(2, 0\)"):
+        fl.bce(y, np.full((3, 4), 0.5))
+    with pytest.raises(ValueError, match=r"y_pred: got 7.0 at index \(\)"):
+        fl.bce(np.zeros(3), 7.0)
+    with pytest.raises(ValueError, match=r"y_pred: got 7.0 at index \(1,\)"):
+        fl.bce.grad(np.zeros((5, 2)), np.array([0.5, 7.0]))
+
+
+def test_layouts() -> None:
+    p = np.full((40, 50), 0.5)
+    p[3, 7] = -0.5
+    for view in (np.asfortranarray(p), p.astype(">f8"), p.astype(np.float16), p[:, :]):
+        with pytest.raises(ValueError, match=r"y_pred: got -0.5 at index \(3, 7\)"):
+            fl.bce(np.zeros((40, 50)), view)
+    with pytest.raises(ValueError, match=r"y_pred: got -0.5 at index \(7, 36\)"):
+        fl.bce(np.zeros((50, 40)), p[::-1].T)
+
+
+@pytest.mark.parametrize("name", ["categorical_cross_entropy", "kl_divergence"])
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_class_axis(name: str, axis: int) -> None:
+    p = np.full((4, 5, 6), 0.25)
+    p[1, 2, 3] = 1.25
+    with pytest.raises(ValueError, match=r"y_pred: got 1.25 at index \(1, 2, 3\)"):
+        fl.get(name, axis=axis)(np.full((4, 5, 6), 0.25), p)
+
+
+def test_values_are_judged_in_the_dtype_of_the_computation() -> None:
+    """What rounds into the domain is in it."""
+    p = np.array([0.5], np.float32)
+    assert fl.bce(np.array([1 + 1e-12]), p) == pytest.approx(math.log(2))
+    with pytest.raises(ValueError, match="y_true"):
+        fl.bce(np.array([1 + 1e-12]), p.astype(float))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("record", RECORDS, ids=lambda r: r.name)
+def test_nan_is_no_violation(record: Record, dtype: str) -> None:
+    s = sample(record, dtype, (6,))
+    z = np.full_like(s.z, np.nan)
+    loss = fl.get(record.name)
+    assert math.isnan(loss(s.y, z))
+    if record.kind != "sparse":
+        assert math.isnan(loss(np.full_like(s.y, np.nan), s.z))
+
+
+@pytest.mark.parametrize("name", MARGIN)
+class TestMarginLabels:
+    def test_equivalent(self, name: str) -> None:
+        z = np.array([0.3, -2.0, 5.0, 0.0])
+        signs, bits = np.array([1, -1, -1, 1]), np.array([1, 0, 0, 1])
+        loss = fl.get(name)
+        for y in (bits, bits.astype(bool), bits.astype(float), signs.astype(np.float16)):
+            assert loss(y, z) == loss(signs, z)
+            assert (loss.grad(y, z) == loss.grad(signs, z)).all()
+
+    @pytest.mark.parametrize("label", [2, -2, 0.5, math.inf, -math.inf])
+    def test_other_labels(self, name: str, label: float) -> None:
+        y = np.ones(4000)
+        y[1500] = label
+        for call in calls(fl.get(name), y, np.zeros(4000)):
+            with pytest.raises(ValueError, match=r"y_true: got .* at index \(1500,\)") as caught:
+                call()
+            assert "{-1, +1} or {0, 1}" in str(caught.value)
+
+    @pytest.mark.parametrize("first", [0, -1])
+    def test_mixed(self, name: str, first: int) -> None:
+        y = np.ones(100_000, np.int8)
+        y[5], y[90_000] = first, -1 - first
+        for call in calls(fl.get(name), y, np.zeros(100_000)):
+            with pytest.raises(ValueError, match=r"y_true: got .* at index \(90000,\)") as caught:
+                call()
+            assert f"{first} came before" in str(caught.value)
+
+    def test_only_ones(self, name: str) -> None:
+        assert math.isfinite(fl.get(name)([1, 1], [0.0, 3.0]))
+
+
+@pytest.mark.parametrize("record", [r for r in ROWWISE if r.kind == "sparse"], ids=lambda r: r.name)
+class TestClassIndices:
+    @pytest.mark.parametrize(
+        "label", [3, -1, 1.5, math.nan, math.inf, -(2**63), 2**63 - 1, np.uint64(2**64 - 1)]
+    )
+    @pytest.mark.parametrize("dtype", DTYPES)
+    def test_outside(self, record: Record, label: Any, dtype: str) -> None:
+        s = sample(record, dtype, (700,))
+        kind = np.result_type(label) if isinstance(label, np.uint64) else np.array(label).dtype
+        y = s.y.astype(kind)
+        y[600:602] = label
+        for call in calls(fl.get(record.name), y, s.z):
+            with pytest.raises(ValueError, match=r"y_true: got .* at index \(600,\)") as caught:
+                call()
+            assert "integers in [0, 3)" in str(caught.value)
+
+    def test_ignore_index(self, record: Record) -> None:
+        loss = fl.get(record.name, ignore_index=-100)
+        s = sample(record, "float64", (9,))
+        y = s.y.copy()
+        y[2] = -100
+        assert math.isfinite(loss(y, s.z))
+        y[4] = -1
+        with pytest.raises(ValueError, match="or ignore_index -100"):
+            loss(y, s.z)
+
+    def test_ignore_index_may_be_a_class(self, record: Record) -> None:
+        s = sample(record, "float64", (50,))
+        kept = s.y != 2
+        got = fl.get(record.name, ignore_index=2)(s.y, s.z)
+        assert got == pytest.approx(fl.get(record.name)(s.y[kept], s.z[kept]), rel=1e-14)
+
+    def test_ignore_index_beyond_the_label_dtype(self, record: Record) -> None:
+        s = sample(record, "float64", (5,))
+        for ignored in (2**70, -(2**70), 2**63):
+            loss = fl.get(record.name, ignore_index=ignored)
+            assert loss(s.y, s.z) == fl.get(record.name)(s.y, s.z)
+
+    def test_integral_floats(self, record: Record) -> None:
+        s = sample(record, "float32", (50,))
+        loss = fl.get(record.name)
+        assert loss(s.y.astype(np.float32), s.z) == loss(s.y, s.z)
+
+
+def test_in_place_is_checked_before_it_is_overwritten() -> None:
+    p = np.full(5000, 0.5)
+    p[4000] = 1.5
+    before = p.copy()
+    with pytest.raises(ValueError, match=r"y_pred: got 1.5 at index \(4000,\)"):
+        fl.bce.grad(np.zeros(5000), p, out=p)
+    assert (p == before).all()
+
+
+def test_weights_may_be_anything_real() -> None:
+    y, z, w = np.zeros(3), np.ones(3), np.array([-1.0, 0.0, 3.0])
+    assert fl.mse(y, z, sample_weight=w) == 1.0
+    assert math.isinf(fl.mse(y, z, sample_weight=[1.0, math.inf, 1.0], reduction="sum"))

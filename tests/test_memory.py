@@ -1,0 +1,98 @@
+"""Memory beyond the outputs: a fixed amount for each thread, whatever the input."""
+
+from __future__ import annotations
+
+import tracemalloc
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from test_api import python
+
+import fastloss as fl
+
+MEGABYTE = 1 << 20
+
+
+def extra(call: Callable[[], Any]) -> int:
+    """Return the peak of what Python and NumPy allocate in a call."""
+    call()
+    tracemalloc.start()
+    try:
+        call()
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+N = 4_000_000
+FLAT = np.zeros(N, np.float32)
+TEN = FLAT.reshape(-1, 10)
+LABELS = np.zeros(N // 10, np.int8)
+CASES: dict[str, Callable[[], Any]] = {
+    "contiguous": lambda: fl.huber(FLAT, FLAT),
+    "integer labels": lambda: fl.bce_with_logits(np.broadcast_to(np.int8(1), (N,)), FLAT),
+    "strided": lambda: fl.huber(FLAT[::2], FLAT[::-2], sample_weight=FLAT[1::2]),
+    "broadcast": lambda: fl.huber(FLAT[:2000, None], FLAT[None, :2000]),
+    "transposed": lambda: fl.huber(FLAT.reshape(2000, -1), FLAT.reshape(2000, -1).T.T),
+    "in place": lambda: fl.huber.grad(FLAT, FLAT, out=FLAT),
+    "reduced gradient": lambda: fl.huber.grad(FLAT.reshape(2000, -1), FLAT[:2000]),
+    "rows": lambda: fl.sparse_softmax_cross_entropy(LABELS, TEN),
+    "long rows": lambda: fl.sparse_softmax_cross_entropy(np.zeros(4), FLAT.reshape(4, -1)),
+    "other axis": lambda: fl.cross_entropy(
+        FLAT.reshape(10, -1), FLAT.reshape(10, -1), axis=0, sample_weight=np.float32(2)
+    ),
+    "rows in place": lambda: fl.cross_entropy.grad(np.broadcast_to(0.1, TEN.shape), TEN, out=TEN),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_no_copies(name: str) -> None:
+    assert extra(CASES[name]) < MEGABYTE // 4
+
+
+def test_peak_of_the_process() -> None:
+    """What C allocates too: the peak of the whole process, two threads, 400 MB of input."""
+    code = """
+import resource, numpy as np, fastloss as fl
+def peak(): return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+y = np.ones(40_000_000, np.int8)
+z = np.full(40_000_000, 0.5)
+rows = z.reshape(-1, 10)
+small = slice(0, 100_000)
+fl.set_num_threads(2)
+for _ in range(3):
+    fl.huber(y[small], z[small]), fl.huber(y[small].astype(float), z[small])
+    fl.sparse_softmax_cross_entropy(y[small], rows[small])
+before = peak()
+fl.huber(y, z)
+fl.huber(y[::2], z[::2], sample_weight=y[1::2])
+fl.huber.grad(y, z, out=z)
+fl.sparse_softmax_cross_entropy(y[:4_000_000], rows)
+print(peak() - before)
+"""
+    assert int(python(code)) < 2 * MEGABYTE
+
+
+def test_no_leak() -> None:
+    code = """
+import resource, numpy as np, fastloss as fl
+def now(): return int(open("/proc/self/statm").read().split()[1]) * resource.getpagesize()
+y, z = np.zeros(50), np.full(50, 0.5)
+labels, rows = np.zeros(5, int), np.full((5, 10), 0.5)
+bad = np.full(50, 2.0)
+def calls(n):
+    for i in range(n):
+        fl.huber(y, z); fl.huber.value_and_grad(y, z); fl.huber.grad_and_hess(y, z)
+        fl.huber(y, z, delta=1.0 + i % 50)
+        fl.nll.value_and_grad(labels, rows, sample_weight=2.0)
+        fl.mse.grad(y, 0.5)
+        try: fl.bce(y, bad)
+        except ValueError: pass
+calls(2000)
+before = now()
+calls(8000)
+print(now() - before)
+"""
+    assert int(python(code)) < MEGABYTE

@@ -1,0 +1,184 @@
+"""`out=`: where results go, in place or not, and what is refused before anything is written."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from samples import DTYPES, POINTWISE, REDUCED, Array, same_bits, sample
+
+import fastloss as fl
+from fastloss._losses import Record
+
+EVERY = pytest.mark.parametrize("record", REDUCED, ids=lambda r: r.name)
+BOTH = pytest.mark.parametrize("dtype", DTYPES)
+
+
+def layouts(shape: tuple[int, ...], dtype: str) -> list[Array]:
+    wide = np.full([3 * n for n in shape], 7, dtype)
+    odd = np.empty(int(np.prod(shape)) * np.dtype(dtype).itemsize + 1, np.uint8)
+    return [
+        np.empty(shape, dtype),
+        np.asfortranarray(np.empty(shape, dtype)),
+        wide[(slice(1, None, 3),) * len(shape)],
+        np.empty(shape, dtype)[(slice(None, None, -1),) * len(shape)],
+        odd[1:].view(dtype).reshape(shape),
+    ]
+
+
+@BOTH
+@EVERY
+def test_results_go_to_out(record: Record, dtype: str) -> None:
+    s = sample(record, dtype, (40, 50))
+    loss = fl.get(record.name)
+    for out in layouts(s.z.shape, dtype):
+        assert loss.grad(s.y, s.z, out=out) is out
+        same_bits(out, loss.grad(s.y, s.z))
+        value, grad = loss.value_and_grad(s.y, s.z, sample_weight=s.w, out=out)
+        assert grad is out
+        same_bits(value, loss.value_and_grad(s.y, s.z, sample_weight=s.w)[0])
+        same_bits(out, loss.value_and_grad(s.y, s.z, sample_weight=s.w)[1])
+    for out in layouts(s.w.shape, dtype):
+        assert loss(s.y, s.z, reduction="none", out=out) is out
+        same_bits(out, loss(s.y, s.z, reduction="none"))
+    for first, second in zip(layouts(s.z.shape, dtype), layouts(s.z.shape, dtype), strict=True):
+        got = loss.grad_and_hess(s.y, s.z, out=(first, second))
+        assert got[0] is first
+        assert got[1] is second
+        for a, b in zip(got, loss.grad_and_hess(s.y, s.z), strict=True):
+            same_bits(a, b)
+    for first, second in zip(layouts(s.w.shape, dtype), layouts(s.z.shape, dtype), strict=True):
+        got = loss.value_and_grad(s.y, s.z, reduction="none", out=(first, second))
+        assert got[0] is first
+        assert got[1] is second
+        for a, b in zip(got, loss.value_and_grad(s.y, s.z, reduction="none"), strict=True):
+            same_bits(a, b)
+
+
+def test_strides_between_are_untouched() -> None:
+    wide = np.full((6, 9), 7.0)
+    fl.mse.grad(np.zeros((2, 3)), np.ones((2, 3)), out=wide[::3, ::3])
+    kept = np.ones((6, 9), bool)
+    kept[::3, ::3] = False
+    assert (wide[kept] == 7).all()
+
+
+@BOTH
+@EVERY
+def test_in_place(record: Record, dtype: str) -> None:
+    for shape in ((40,), (3000,), (2, 9, 30)):
+        for classes in (3, 100):
+            s = sample(record, dtype, shape, classes=classes)
+            loss = fl.get(record.name)
+            wanted = loss.value_and_grad(s.y, s.z, sample_weight=s.w)
+            z = s.z.copy()
+            value, grad = loss.value_and_grad(s.y, z, sample_weight=s.w, out=z)
+            assert grad is z
+            same_bits(value, wanted[0])
+            same_bits(z, wanted[1])
+            wide = np.zeros([*s.z.shape[:-1], 2 * s.z.shape[-1]], dtype)
+            view = wide[..., ::2]
+            view[...] = s.z
+            same_bits(loss.grad(s.y, view, out=view), loss.grad(s.y, s.z))
+
+
+@pytest.mark.parametrize("record", POINTWISE, ids=lambda r: r.name)
+def test_in_place_over_the_targets_and_weights(record: Record) -> None:
+    s = sample(record, "float64", (2000,))
+    loss = fl.get(record.name)
+    wanted = loss.grad(s.y, s.z, sample_weight=s.w)
+    for name in ("y", "w"):
+        t = s._replace(y=s.y.copy(), w=s.w.copy())
+        same_bits(loss.grad(t.y, t.z, sample_weight=t.w, out=getattr(t, name)), wanted)
+
+
+@EVERY
+def test_partial_overlap_is_refused(record: Record) -> None:
+    shape = sample(record, "float64", (10,)).z.shape
+    buffer = np.full((12, *shape[1:]), 0.5)
+    s = sample(record, "float64", (10,))
+    z, out = buffer[:10], buffer[1:11]
+    z[...] = s.z
+    before = buffer.copy()
+    with pytest.raises(ValueError, match="out: got an array that partly overlaps y_pred"):
+        fl.get(record.name).grad(s.y, z, out=out)
+    same_bits(buffer, before)
+
+
+def test_two_outputs_that_overlap() -> None:
+    y, z, out = np.zeros(5), np.ones(5), np.full(5, 9.0)
+    with pytest.raises(ValueError, match="out: got two arrays that overlap"):
+        fl.mse.grad_and_hess(y, z, out=(out, out))
+    same_bits(out, np.full(5, 9.0))
+
+
+@EVERY
+def test_wrong_out(record: Record) -> None:
+    s = sample(record, "float64", (10,))
+    loss = fl.get(record.name)
+    shape = s.z.shape
+    read_only = np.full(shape, 9.0)
+    read_only.setflags(write=False)
+    wrong: list[tuple[Any, type[Exception], str]] = [
+        (np.full((11, *shape[1:]), 9.0), ValueError, "out: got shape"),
+        (np.full(shape, 9.0, np.float32), ValueError, "dtype float32"),
+        (np.full(shape, 9), ValueError, "dtype int64"),
+        (np.full(shape, 9.0).astype(">f8"), ValueError, "dtype >f8"),
+        (read_only, ValueError, "read-only"),
+        (np.broadcast_to(9.0, shape), ValueError, "read-only|overlap"),
+        ([9.0] * 10, TypeError, "out: got list"),
+        (np.ma.masked_array(np.full(shape, 9.0)), TypeError, "out: got MaskedArray"),
+        ((np.full(shape, 9.0),), TypeError, "out: got tuple"),
+    ]
+    for out, kind, message in wrong:
+        with pytest.raises(kind, match=message):
+            loss.grad(s.y, s.z, out=out)
+        assert (np.asarray(out) == 9).all()
+
+    def both(*arguments: Any, **keywords: Any) -> Any:
+        return loss.value_and_grad(*arguments, reduction="none", **keywords)
+
+    for call in (loss.grad_and_hess, both):
+        for out in (np.full(shape, 9.0), (np.full(shape, 9.0),), [np.empty(shape)] * 2):
+            with pytest.raises(TypeError, match="out: got"):
+                call(s.y, s.z, out=out)
+        with pytest.raises(ValueError, match=r"out\[[01]\]: got shape"):
+            call(s.y, s.z, out=(np.full(shape, 9.0)[:10], np.empty(3)))
+
+
+@EVERY
+def test_a_number_has_no_out(record: Record) -> None:
+    s = sample(record, "float64", (4,))
+    for reduction in ("mean", "sum"):
+        with pytest.raises(ValueError, match="out: got an array; expected None"):
+            fl.get(record.name)(s.y, s.z, reduction=reduction, out=np.empty(4))
+
+
+@EVERY
+def test_nothing_is_written_when_arguments_are_wrong(record: Record) -> None:
+    s = sample(record, "float64", (10,))
+    loss = fl.get(record.name)
+    out = np.full(s.z.shape, 9.0)
+    calls: list[dict[str, Any]] = [
+        {"sample_weight": np.ones(3)},
+        {"sample_weight": np.array(["a"])},
+        {"num_threads": 0},
+        {"reduction": "avg"},
+        {"nonsense": 1},
+    ]
+    for kwargs in calls:
+        with pytest.raises((TypeError, ValueError)):
+            loss.grad(s.y, s.z, out=out, **kwargs)
+    with pytest.raises((TypeError, ValueError)):
+        loss.grad(s.y[:3], s.z, out=out)
+    assert (out == 9).all()
+
+
+def test_broadcast_prediction() -> None:
+    y = np.arange(12.0).reshape(4, 3)
+    out = np.empty((4, 1))
+    assert fl.mse.grad(y, np.ones((4, 1)), out=out) is out
+    same_bits(out, fl.mse.grad(y, np.ones((4, 1))))
+    with pytest.raises(ValueError, match=r"out: got shape \(4, 3\)"):
+        fl.mse.grad(y, np.ones((4, 1)), out=np.empty((4, 3)))

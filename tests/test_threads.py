@@ -1,0 +1,160 @@
+"""Threads: the same bits for every number of them, defaults, forks, and calls at once."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+from typing import Any
+
+import numpy as np
+import pytest
+from samples import DTYPES, REDUCED, same_bits, sample
+from test_api import python
+
+import fastloss as fl
+from fastloss._losses import Record
+
+ENVIRONMENT = {"FASTLOSS_NUM_THREADS": "", "OMP_NUM_THREADS": ""}
+SHOW = "import fastloss as fl; print(fl.get_num_threads())"
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("record", REDUCED, ids=lambda r: r.name)
+def test_same_bits(record: Record, dtype: str) -> None:
+    for size in (33_000, 200_003):
+        rows = size if record.kind == "pointwise" else size // 3
+        s = sample(record, dtype, (rows,))
+        loss = fl.get(record.name)
+
+        def results(threads: int, s: Any = s, loss: fl.Loss = loss) -> list[Any]:
+            kwargs: Any = {"sample_weight": s.w, "num_threads": threads}
+            return [
+                loss(s.y, s.z, num_threads=threads),
+                loss(s.y, s.z, **kwargs),
+                loss(s.y, s.z, reduction="none", **kwargs),
+                *loss.value_and_grad(s.y, s.z, **kwargs),
+                *loss.grad_and_hess(s.y, s.z, **kwargs),
+                loss(s.y.astype(np.float64), s.z, **kwargs),
+            ]
+
+        one = results(1)
+        for threads in (2, 3, 7):
+            for got, wanted in zip(results(threads), one, strict=True):
+                same_bits(got, wanted)
+
+
+def test_set_and_get() -> None:
+    before = fl.get_num_threads()
+    try:
+        fl.set_num_threads(3)
+        assert fl.get_num_threads() == 3
+        with fl.threads(5):
+            assert fl.get_num_threads() == 5
+            with fl.threads(1):
+                assert fl.get_num_threads() == 1
+            assert fl.get_num_threads() == 5
+        assert fl.get_num_threads() == 3
+        with pytest.raises(KeyError), fl.threads(2):
+            raise KeyError
+        assert fl.get_num_threads() == 3
+    finally:
+        fl.set_num_threads(before)
+
+
+@pytest.mark.parametrize(
+    ("n", "kind"),
+    [(0, ValueError), (-1, ValueError), (1.5, TypeError), ("2", TypeError), (True, TypeError)],
+)
+def test_wrong_numbers(n: Any, kind: type[Exception]) -> None:
+    before = fl.get_num_threads()
+    with pytest.raises(kind, match="n: got"):
+        fl.set_num_threads(n)
+    with pytest.raises(kind), fl.threads(n):
+        pass
+    with pytest.raises(kind, match="num_threads: got"):
+        fl.mse([0.0], [1.0], num_threads=n)
+    assert fl.get_num_threads() == before
+
+
+def test_numpy_integers_and_huge_numbers() -> None:
+    z = np.ones(100_000)
+    assert fl.mse(z, z, num_threads=np.int64(2)) == 0  # type: ignore[arg-type]
+    assert fl.mse(z, z, num_threads=10**12) == 0
+
+
+@pytest.mark.parametrize(
+    ("env", "threads"),
+    [
+        ({"FASTLOSS_NUM_THREADS": "3"}, 3),
+        ({"OMP_NUM_THREADS": "5"}, 5),
+        ({"OMP_NUM_THREADS": "4,2"}, 4),
+        ({"FASTLOSS_NUM_THREADS": "2", "OMP_NUM_THREADS": "7"}, 2),
+    ],
+)
+def test_environment(env: dict[str, str], threads: int) -> None:
+    assert python(SHOW, **{**ENVIRONMENT, **env}) == str(threads)
+
+
+def test_affinity() -> None:
+    pytest.importorskip("os").sched_getaffinity(0)
+    code = "import os; os.sched_setaffinity(0, {min(os.sched_getaffinity(0))}); " + SHOW
+    assert python(code, **ENVIRONMENT) == "1"
+
+
+@pytest.mark.parametrize("text", ["0", "-2", "many", "1.5"])
+def test_wrong_environment(text: str) -> None:
+    code = (
+        "try:\n import fastloss\n"
+        "except ValueError as error:\n assert 'FASTLOSS_NUM_THREADS' in str(error)\n"
+        "else:\n raise SystemExit('no error')"
+    )
+    python(code, FASTLOSS_NUM_THREADS=text)
+
+
+def test_fork_after_a_parallel_call() -> None:
+    code = """
+import os, numpy as np, fastloss as fl
+z = np.random.default_rng(0).normal(size=1_000_000)
+y = np.zeros_like(z)
+fl.set_num_threads(2)
+before = fl.huber(y, z), fl.huber.grad(y, z).tobytes()
+child = os.fork()
+if child == 0:
+    after = fl.huber(y, z, num_threads=4), fl.huber.grad(y, z).tobytes()
+    os._exit(0 if after == before else 3)
+_, status = os.waitpid(child, 0)
+assert os.waitstatus_to_exitcode(status) == 0
+assert (fl.huber(y, z), fl.huber.grad(y, z).tobytes()) == before
+"""
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", code],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_many_python_threads_at_once() -> None:
+    z = np.random.default_rng(1).normal(size=300_000).astype(np.float32)
+    y = np.zeros_like(z)
+    rows = np.random.default_rng(2).normal(size=(20_000, 5))
+    labels = np.arange(20_000) % 5
+    wanted = fl.log_cosh.value_and_grad(y, z), fl.sparse_softmax_cross_entropy(labels, rows)
+    failures: list[str] = []
+
+    def work() -> None:
+        for _ in range(10):
+            value, grad = fl.log_cosh.value_and_grad(y, z, num_threads=2)
+            other = fl.sparse_softmax_cross_entropy(labels, rows, num_threads=2)
+            if value != wanted[0][0] or not (grad == wanted[0][1]).all() or other != wanted[1]:
+                failures.append("different bits")
+
+    workers = [threading.Thread(target=work) for _ in range(6)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    assert not failures
