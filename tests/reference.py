@@ -303,7 +303,7 @@ def _exponential_bits(dtype: str, z: float) -> float:
 
 def _beyond(dtype: str, domain: str) -> Any:
     """Return a number that stands for infinity: the formulas give the limits there."""
-    return mp.ldexp(1, 2**1200 if domain == "algebraic" else 2 * _RANGE[dtype] + 50)
+    return mp.ldexp(1, 2**4000 if domain == "algebraic" else 2 * _RANGE[dtype] + 50)
 
 
 def _exact_number(x: float, beyond: Any) -> Any:

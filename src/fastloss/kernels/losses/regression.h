@@ -37,8 +37,8 @@ LOSS(squared_log_error, {
   T d = LOG1P_RATIO(hi - lo, 1 + lo);
   T difference = z < y ? -d : d;
   loss = d * d;
-  grad = 2 * difference / (1 + z);
-  hess = 2 * (1 - difference) / (1 + z) / (1 + z);
+  grad = z == INF ? UNLESS_NAN(d, 0) : 2 * difference / (1 + z);
+  hess = z == INF ? UNLESS_NAN(d, 0) : 2 * (1 - difference) / (1 + z) / (1 + z);
 })
 
 /* r^2/2 if |r| <= delta, else delta (|r| - delta/2) */
