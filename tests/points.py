@@ -45,7 +45,20 @@ def _probabilities(dtype: str) -> list[float]:
 def _above_minus_one(dtype: str) -> list[float]:
     largest, tiny, subnormal, eps = _limits(dtype)
     small = [-1 + eps, -1 + 1e-3, -0.7, -0.1, -eps, -tiny, -subnormal, 0.0, subnormal, tiny, eps]
-    return [*small, 0.2, 1.0, 1 + eps, 1.01, 7.0, 1e5, largest**0.5, largest / 3, largest, np.inf, np.nan]
+    return [
+        *small,
+        0.2,
+        1.0,
+        1 + eps,
+        1.01,
+        7.0,
+        1e5,
+        largest**0.5,
+        largest / 3,
+        largest,
+        np.inf,
+        np.nan,
+    ]
 
 
 # Parameters beyond the defaults; each set of a loss is tried in turn.
