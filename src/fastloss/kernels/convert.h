@@ -1,13 +1,13 @@
 /* Loaders: strided arrays of any source dtype and byte order to T, for one dtype T. */
 
-#define LOADER(source, size, READ, order, swapped)                                              \
+#define LOADER(source, size, READ, LOOP, order, swapped)                                        \
   static void KERNEL(source, order)(void *dst_, ptrdiff_t dst_outer, ptrdiff_t dst_inner,       \
                                     const char *src, ptrdiff_t src_outer, ptrdiff_t src_inner,  \
                                     ptrdiff_t outer, ptrdiff_t inner) {                         \
     T *dst = dst_;                                                                              \
     for (ptrdiff_t i = 0; i < outer; i++, dst += dst_outer, src += src_outer) {                 \
       if (dst_inner == 1 && src_inner == (size))                                                \
-        SIMD for (ptrdiff_t j = 0; j < inner; j++) dst[j] = (T)READ(src + j * (size), swapped); \
+        LOOP for (ptrdiff_t j = 0; j < inner; j++) dst[j] = (T)READ(src + j * (size), swapped); \
       else if (dst_inner == 1 && src_inner == 0 && inner > 0) {                                 \
         const T x = (T)READ(src, swapped);                                                      \
         SIMD for (ptrdiff_t j = 0; j < inner; j++) dst[j] = x;                                  \
@@ -17,27 +17,29 @@
     }                                                                                           \
   }
 
-#define LOADER_PAIR(source, size, READ) \
-  LOADER(source, size, READ, native, 0) \
-  LOADER(source, size, READ, swapped, 1)
+#define LOADER_PAIR(source, size, READ, LOOP) \
+  LOADER(source, size, READ, LOOP, native, 0) \
+  LOADER(source, size, READ, LOOP, swapped, 1)
+#define ONE_BY_ONE /* no vectors of long doubles */
 
-LOADER_PAIR(load_bool, 1, READ_BOOL)
-LOADER_PAIR(load_i8, 1, READ_I8)
-LOADER_PAIR(load_u8, 1, READ_U8)
-LOADER_PAIR(load_i16, 2, READ_I16)
-LOADER_PAIR(load_u16, 2, READ_U16)
-LOADER_PAIR(load_i32, 4, READ_I32)
-LOADER_PAIR(load_u32, 4, READ_U32)
-LOADER_PAIR(load_i64, 8, READ_I64)
-LOADER_PAIR(load_u64, 8, READ_U64)
-LOADER_PAIR(load_half, 2, READ_HALF)
-LOADER_PAIR(load_bfloat, 2, READ_BFLOAT)
-LOADER_PAIR(load_float, 4, READ_FLOAT)
-LOADER_PAIR(load_double, 8, READ_DOUBLE)
-LOADER_PAIR(load_long_double, (ptrdiff_t)sizeof(long double), READ_LONG_DOUBLE)
+LOADER_PAIR(load_bool, 1, READ_BOOL, SIMD)
+LOADER_PAIR(load_i8, 1, READ_I8, SIMD)
+LOADER_PAIR(load_u8, 1, READ_U8, SIMD)
+LOADER_PAIR(load_i16, 2, READ_I16, SIMD)
+LOADER_PAIR(load_u16, 2, READ_U16, SIMD)
+LOADER_PAIR(load_i32, 4, READ_I32, SIMD)
+LOADER_PAIR(load_u32, 4, READ_U32, SIMD)
+LOADER_PAIR(load_i64, 8, READ_I64, SIMD)
+LOADER_PAIR(load_u64, 8, READ_U64, SIMD)
+LOADER_PAIR(load_half, 2, READ_HALF, SIMD)
+LOADER_PAIR(load_bfloat, 2, READ_BFLOAT, SIMD)
+LOADER_PAIR(load_float, 4, READ_FLOAT, SIMD)
+LOADER_PAIR(load_double, 8, READ_DOUBLE, SIMD)
+LOADER_PAIR(load_long_double, (ptrdiff_t)sizeof(long double), READ_LONG_DOUBLE, ONE_BY_ONE)
 
 #undef LOADER
 #undef LOADER_PAIR
+#undef ONE_BY_ONE
 
 /* Transposes `rows` rows of `cols` contiguous elements to columns of contiguous elements, in
  * squares of 4 x 4 that stay in registers; strides are in elements. The last squares of a side
