@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import textwrap
+
 from fastloss._losses import Interval, Parameter, Record
 
+_WIDTH = 88
 _TYPES = {
     "axis": "int, default {default}",
     "class_weight": "array_like of shape (C,), optional",
@@ -22,12 +25,12 @@ def docstring(record: Record) -> str:
         _section("Raises", _RAISES),
     ]
     if record.notes:
-        sections.append(_section("Notes", record.notes))
+        sections.append(_section("Notes", textwrap.fill(record.notes, _WIDTH)))
     if record.aliases:
         sections.append(
             "Also known as " + ", ".join(f"`{alias}`" for alias in record.aliases) + "."
         )
-    sections.append(_section("References", record.reference + "."))
+    sections.append(_section("References", textwrap.fill(record.reference + ".", _WIDTH)))
     return "\n\n".join(sections) + "\n"
 
 
@@ -51,7 +54,7 @@ def _section(title: str, body: str) -> str:
 
 
 def _indented(text: str) -> str:
-    return "\n".join("    " + line for line in text.splitlines())
+    return textwrap.fill(text, _WIDTH, initial_indent="    ", subsequent_indent="    ")
 
 
 def _parameters(record: Record) -> str:
@@ -93,11 +96,13 @@ def _domain(domain: object) -> str:
 _RETURNS = """float or ndarray
     The cost; with ``reduction='none'`` the losses. ``.grad(...)`` returns the gradient with
     respect to `y_pred`, ``.value_and_grad(...)`` both, ``.grad_and_hess(...)`` gradient and
-    diagonal of the Hessian. Arrays are float32 if `y_pred` has at most 32 bits, else float64."""
+    diagonal of the Hessian. Arrays are float32 if `y_pred` is a float of at most 32 bits, else
+    float64."""
 
 _RETURNS_MEAN = """float
     The cost. ``.grad(...)`` returns the gradient with respect to `y_pred`,
-    ``.value_and_grad(...)`` both, in float32 if `y_pred` has at most 32 bits, else float64."""
+    ``.value_and_grad(...)`` both, in float32 if `y_pred` is a float of at most 32 bits, else
+    float64."""
 
 _RAISES = """ValueError
     If a value is outside its domain, or shapes do not fit.
