@@ -81,7 +81,6 @@ class Loss(_core.ShortPath):
         self._rowwise = record.kind != "pointwise"
         index = (_ROWWISE if self._rowwise else _POINTWISE)[record.kernel]
         self._index = index
-        self._kept: dict[tuple[Any, ...], Loss] = {}
         reals = _real_values(record, self._values)
         short = (
             not self._rowwise and len(record.reductions) > 1 and _holds_in_float32(record, reals)

@@ -13,6 +13,7 @@ class Result:
     bad: tuple[int, int] | None
 
 class ShortPath:
+    _kept: dict[tuple[Any, ...], Any]
     @overload
     def __call__(
         self,

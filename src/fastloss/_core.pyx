@@ -518,7 +518,8 @@ def pointwise(
 
 def rowwise(
     int kernel, str dtype, str mode, tuple shape, int classes, cnp.ndarray y, cnp.ndarray z, w,
-    tuple out, str target, class_weight, double smoothing, double eps, ignored, double scale, double w_scale, int threads, bint weights_only=False
+    tuple out, str target, class_weight, double smoothing, double eps, ignored, double scale,
+    double w_scale, int threads, bint weights_only=False
 ):
     """One pass of a row-wise loss.
 
@@ -611,13 +612,18 @@ cdef class ShortPath:
     """The four calls of a loss, answered at once where they need no interpretation.
 
     Anything but two ndarrays of equal shape, both contiguous and of the same native float dtype,
-    and any keyword, goes to the method `_general` of the subclass.
+    and any keyword but parameters that `_kept` knows, goes to the method `_general` of the
+    subclass. `_kept` maps parameters as they were given to losses with these parameters.
     """
 
     cdef int kernel
     cdef bint short
     cdef bint has_hess
     cdef double parameters[4]
+    cdef readonly dict _kept
+
+    def __cinit__(self, *args, **kwargs):
+        self._kept = {}
 
     def _set_kernel(self, int kernel, bint short, bint has_hess, tuple parameters):
         cdef int i
@@ -628,35 +634,46 @@ cdef class ShortPath:
             self.parameters[i] = parameters[i] if i < len(parameters) else 0
 
     def __call__(self, y_true, y_pred, **kwargs):
-        if not kwargs and self.is_short(y_true, y_pred):
-            result = self.run(<cnp.ndarray>y_true, <cnp.ndarray>y_pred, FL_SUM)
+        cdef ShortPath loss = self.bound(kwargs) if kwargs else self
+        if loss is not None and loss.is_short(y_true, y_pred):
+            result = loss.run(<cnp.ndarray>y_true, <cnp.ndarray>y_pred, FL_SUM)
             if result is not None:
                 return result
         return self._general("value", y_true, y_pred, kwargs)
 
     def grad(self, y_true, y_pred, **kwargs):
         """Gradient with respect to `y_pred` of what the call itself returns."""
-        if not kwargs and self.is_short(y_true, y_pred):
-            result = self.run(<cnp.ndarray>y_true, <cnp.ndarray>y_pred, FL_GRAD)
+        cdef ShortPath loss = self.bound(kwargs) if kwargs else self
+        if loss is not None and loss.is_short(y_true, y_pred):
+            result = loss.run(<cnp.ndarray>y_true, <cnp.ndarray>y_pred, FL_GRAD)
             if result is not None:
                 return result
         return self._general("grad", y_true, y_pred, kwargs)
 
     def value_and_grad(self, y_true, y_pred, **kwargs):
         """Value and gradient, in one pass."""
-        if not kwargs and self.is_short(y_true, y_pred):
-            result = self.run(<cnp.ndarray>y_true, <cnp.ndarray>y_pred, FL_SUM_GRAD)
+        cdef ShortPath loss = self.bound(kwargs) if kwargs else self
+        if loss is not None and loss.is_short(y_true, y_pred):
+            result = loss.run(<cnp.ndarray>y_true, <cnp.ndarray>y_pred, FL_SUM_GRAD)
             if result is not None:
                 return result
         return self._general("value_and_grad", y_true, y_pred, kwargs)
 
     def grad_and_hess(self, y_true, y_pred, **kwargs):
         """Gradient and diagonal of the Hessian, in one pass."""
-        if not kwargs and self.has_hess and self.is_short(y_true, y_pred):
-            result = self.run(<cnp.ndarray>y_true, <cnp.ndarray>y_pred, FL_GRAD_HESS)
+        cdef ShortPath loss = self.bound(kwargs) if kwargs else self
+        if loss is not None and loss.has_hess and loss.is_short(y_true, y_pred):
+            result = loss.run(<cnp.ndarray>y_true, <cnp.ndarray>y_pred, FL_GRAD_HESS)
             if result is not None:
                 return result
         return self._general("grad_and_hess", y_true, y_pred, kwargs)
+
+    cdef ShortPath bound(self, dict kwargs):
+        """This loss with other parameters, if it is kept; None if not, or if it has options."""
+        try:
+            return self._kept.get(tuple(kwargs.items()))
+        except TypeError:  # not hashable: an array
+            return None
 
     cdef bint is_short(self, y_true, y_pred):
         cdef cnp.ndarray y, z
