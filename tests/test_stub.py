@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -74,6 +75,7 @@ fl.nosuch([0.0], [0.0])
 def mypy(path: Path) -> subprocess.CompletedProcess[str]:
     pytest.importorskip("mypy")
     package = Path(fl.__file__).parents[1]
+    installed = package.name == "site-packages"
     command = [sys.executable, "-m", "mypy", "--strict", "--cache-dir", str(path.parent / "cache")]
     return subprocess.run(
         [*command, "--config-file", "/dev/null", str(path)],
@@ -81,7 +83,7 @@ def mypy(path: Path) -> subprocess.CompletedProcess[str]:
         text=True,
         check=False,
         cwd=path.parent,
-        env={"MYPYPATH": str(package), "PATH": "/usr/bin:/bin"},
+        env={"PATH": os.environ["PATH"], **({} if installed else {"MYPYPATH": str(package)})},
     )
 
 

@@ -156,7 +156,7 @@ class Loss(_core.ShortPath):
         try:
             key = tuple(given.items())
             bound = self._kept.get(key)
-        except TypeError:  # an array of class weights
+        except (TypeError, ValueError):  # not hashable: an array of class weights
             return Loss(self._record, _bind(self._record, self._values, given))
         if bound is None:
             bound = Loss(self._record, _bind(self._record, self._values, given))

@@ -672,7 +672,7 @@ cdef class ShortPath:
         """This loss with other parameters, if it is kept; None if not, or if it has options."""
         try:
             return self._kept.get(tuple(kwargs.items()))
-        except TypeError:  # not hashable: an array
+        except (TypeError, ValueError):  # not hashable: an array, a memoryview
             return None
 
     cdef bint is_short(self, y_true, y_pred):
