@@ -76,14 +76,33 @@ static void LOCAL(transpose)(void *dst_, ptrdiff_t dst_stride, const void *src_,
       for (ptrdiff_t i = 0; i < rows; i++) dst[j * dst_stride + i] = src[i * src_stride + j];
     return;
   }
-  for (ptrdiff_t i = 0; i < rows; i += 4) {
-    const ptrdiff_t row = i < rows - 4 ? i : rows - 4;
-    for (ptrdiff_t j = 0; j < cols; j += 4) {
-      const ptrdiff_t col = j < cols - 4 ? j : cols - 4;
-      LOCAL(transpose_4x4)
-      (dst + col * dst_stride + row, dst_stride, src + row * src_stride + col, src_stride);
-    }
+  for (ptrdiff_t j = 0; j < cols; j += 4) {
+    const ptrdiff_t col = j < cols - 4 ? j : cols - 4;
+    T *to = dst + col * dst_stride;
+    const T *from = src + col;
+    for (ptrdiff_t i = 0; i + 4 <= rows; i += 4, to += 4, from += 4 * src_stride)
+      LOCAL(transpose_4x4)(to, dst_stride, from, src_stride);
+    const ptrdiff_t last = rows - 4;
+    LOCAL(transpose_4x4)(dst + col * dst_stride + last, dst_stride, src + last * src_stride + col,
+                         src_stride);
   }
+}
+
+/* Class indices as lanes, FL_IGNORED and FL_NO_CLASS for those that are none; `label` is changed
+ * to the same. Returns flags. */
+static int64_t LOCAL(classify)(ptrdiff_t n, int64_t *label, int64_t classes, int ignores,
+                               int64_t ignored, void *lanes_) {
+  I *lanes = lanes_;
+  int64_t bad = 0;
+  SIMD_LABELS for (ptrdiff_t i = 0; i < n; i++) {
+    const int64_t k = label[i];
+    const int64_t inside = (k >= 0) & (k < classes), passed = ignores & (k == ignored);
+    const int64_t kind = passed ? FL_IGNORED : inside ? k : FL_NO_CLASS;
+    bad |= passed | inside ? 0 : FL_BAD_TRUE;
+    label[i] = kind;
+    lanes[i] = (I)kind;
+  }
+  return bad;
 }
 
 #ifndef LOADERS

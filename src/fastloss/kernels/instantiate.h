@@ -15,6 +15,7 @@
 #define ALWAYS_INLINE static inline __attribute__((always_inline))
 #define SIMD _Pragma("omp simd")
 #define SIMD_FLAGS _Pragma("omp simd reduction(| : flags)")
+#define SIMD_LABELS _Pragma("omp simd reduction(| : bad)")
 #define SIMD_SUMS _Pragma("omp simd reduction(+ : sum, w_sum) reduction(| : flags)")
 
 /* The vocabulary of the formulas; FN(exp) is exp_f32 or exp_f64. */
@@ -90,4 +91,5 @@ const fl_table CONCAT3(fl, table, ISA) = {
     .load = CONCAT3(load, table, ISA),
     .total = {CONCAT3(total, f32, ISA), CONCAT3(total, f64, ISA)},
     .transpose = {CONCAT3(transpose, f32, ISA), CONCAT3(transpose, f64, ISA)},
+    .classify = {CONCAT3(classify, f32, ISA), CONCAT3(classify, f64, ISA)},
 };

@@ -307,8 +307,9 @@ static void store_tile(const fl_plan *plan, int which, ptrdiff_t start, ptrdiff_
 }
 
 /* Classes of rows start .. start + n - 1, as wide integers and as lanes. Returns flags. */
-static int64_t load_labels(const fl_plan *plan, ptrdiff_t start, ptrdiff_t n, int64_t *wide) {
-  int64_t *dst = wide, bad = 0;
+static int64_t load_labels(const fl_plan *plan, ptrdiff_t start, ptrdiff_t n, int64_t *wide,
+                           void *lanes) {
+  int64_t *dst = wide;
   ptrdiff_t left = n;
   position at;
   seek(plan, start, &at);
@@ -321,21 +322,8 @@ static int64_t load_labels(const fl_plan *plan, ptrdiff_t start, ptrdiff_t n, in
     left -= rows;
     advance(plan, &at, 1, rows);
   }
-  for (ptrdiff_t i = 0; i < n; i++) {
-    const int inside = wide[i] >= 0 && wide[i] < plan->classes;
-    if (plan->ignores && wide[i] == plan->ignored)
-      wide[i] = FL_IGNORED;
-    else if (!inside)
-      wide[i] = FL_NO_CLASS, bad = FL_BAD_TRUE;
-  }
-  return bad;
-}
-
-static void store_label_lanes(const fl_plan *plan, const int64_t *wide, ptrdiff_t n, void *lanes) {
-  if (plan->dtype == FL_F32)
-    for (ptrdiff_t i = 0; i < n; i++) ((int32_t *)lanes)[i] = (int32_t)wide[i];
-  else
-    memcpy(lanes, wide, (size_t)n * sizeof *wide);
+  return plan->table->classify[plan->dtype](n, wide, plan->classes, plan->ignores, plan->ignored,
+                                            lanes);
 }
 
 static void set_zero(const fl_plan *plan, void *x, ptrdiff_t i) {
@@ -441,10 +429,9 @@ static int64_t run_rows(const fl_plan *plan, ptrdiff_t start, ptrdiff_t n, rowwi
   const int once = classes <= TILE_CLASSES; /* one tile holds all classes */
 
   int64_t *wide = buffer->wide_label;
-  memset(wide, 0, sizeof buffer->wide_label);
-  if (sparse) tile.flags |= load_labels(plan, start, n, wide);
-  store_label_lanes(plan, wide, tile.rows, tile.label);
-  memset(tile.w, 0, sizeof buffer->w);
+  if (!sparse || n < tile.rows) memset(tile.label, 0, sizeof buffer->label);
+  if (sparse) tile.flags |= load_labels(plan, start, n, wide, tile.label);
+  if (n < tile.rows) memset(tile.w, 0, sizeof buffer->w);
   load_row_weights(plan, start, n, wide, tile.w);
   if (n < tile.rows) { /* lanes without a row hold finite numbers */
     memset(tile.z, 0, sizeof buffer->z);
@@ -531,7 +518,7 @@ void fl_run_weights(const fl_plan *plan, ptrdiff_t start, ptrdiff_t stop, void *
     const void *w;
     if (plan->rowwise) {
       rowwise_scratch *rows = scratch;
-      if (plan->target != FL_DENSE) (void)load_labels(plan, at, n, rows->wide_label);
+      if (plan->target != FL_DENSE) (void)load_labels(plan, at, n, rows->wide_label, rows->label);
       load_row_weights(plan, at, n, rows->wide_label, rows->w);
       w = rows->w;
     } else {

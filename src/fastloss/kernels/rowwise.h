@@ -28,9 +28,11 @@ static void LOCAL(begin)(fl_tile *tile) {
   T *max = tile->max, *tops = tile->tops, *sum = tile->sum, *sum_lo = tile->sum_lo;
   T *gap = tile->gap, *gap_lo = tile->gap_lo, *total = tile->total, *total_lo = tile->total_lo;
   T *sharers = tile->sharers;
+  const T none = tile->smoothing == 0; /* the divisor of no share */
   SIMD for (ptrdiff_t r = 0; r < tile->rows; r++) {
     max[r] = -INF;
-    tops[r] = sum[r] = sum_lo[r] = gap[r] = gap_lo[r] = total[r] = total_lo[r] = sharers[r] = 0;
+    tops[r] = sum[r] = sum_lo[r] = gap[r] = gap_lo[r] = total[r] = total_lo[r] = 0;
+    sharers[r] = none;
   }
 }
 
@@ -44,21 +46,21 @@ static void LOCAL(begin)(fl_tile *tile) {
  * Keeping that 1 out of S keeps the digits of a small loss, and of 1 - s_k = (1 + S - e_k) / (1 +
  * S), where e_k = 1 leaves S itself. */
 
-/* Largest score, and into `sharers` the number of classes that are not masked. */
+/* Largest score; with smoothing also into `sharers` the number of classes that are not masked. */
 static void KERNEL(softmax, scan)(fl_tile *tile) {
   T *max = tile->max, *unmasked = tile->sharers;
   for (ptrdiff_t k = 0; k < tile->classes; k++) {
     const T *z = (const T *)tile->z + k * tile->rows;
     SIMD for (ptrdiff_t r = 0; r < tile->rows; r++) {
       max[r] = z[r] > max[r] ? z[r] : z[r] == z[r] ? max[r] : z[r];
-      unmasked[r] += z[r] == -INF ? 0 : 1;
     }
+    if (tile->smoothing == 0) continue;
+    SIMD for (ptrdiff_t r = 0; r < tile->rows; r++) unmasked[r] += z[r] == -INF ? 0 : 1;
   }
 }
 
 ALWAYS_INLINE T KERNEL(softmax, exponential)(T z, T max) {
-  const T e = EXP_NONPOSITIVE(z - max);
-  return z == max ? 1 : e; /* infinity - infinity is NaN */
+  return EXP_NONPOSITIVE(z == max ? 0 : z - max); /* infinity - infinity would be NaN */
 }
 
 static void KERNEL(softmax, again)(fl_tile *tile) {
@@ -72,10 +74,54 @@ static void KERNEL(softmax, again)(fl_tile *tile) {
   }
 }
 
+ALWAYS_INLINE T KERNEL(softmax, term)(T t, T z, T max) {
+  const T distance = z == max ? 0 : max - z;
+  return t == 0 ? 0 : t * distance;
+}
+
+/* Of a sparse target only one class has a term. */
+ALWAYS_INLINE void KERNEL(softmax, sparse_terms)(fl_tile *tile) {
+  const T *max = tile->max, *z = tile->z, *weight = tile->class_weight;
+  const I *label = tile->label;
+  T *gap = tile->gap, *total = tile->total;
+  for (ptrdiff_t r = 0; r < tile->rows; r++) {
+    const ptrdiff_t k = label[r] - tile->first;
+    if (k < 0 || k >= tile->classes) continue;
+    total[r] = weight[k];
+    gap[r] = KERNEL(softmax, term)(weight[k], z[k * tile->rows + r], max[r]);
+  }
+}
+
+/* Exponentials and their sums; groups of rows, so that sums stay in registers. */
+ALWAYS_INLINE void KERNEL(softmax, exponentials)(fl_tile *tile) {
+  for (ptrdiff_t first = 0; first < tile->rows; first += FL_LANES) {
+    const T *max = (const T *)tile->max + first;
+    T *tops = (T *)tile->tops + first;
+    T *sum = (T *)tile->sum + first, *sum_lo = (T *)tile->sum_lo + first;
+    T top[FL_LANES], s[FL_LANES], lo[FL_LANES];
+    SIMD for (int r = 0; r < FL_LANES; r++) top[r] = tops[r], s[r] = sum[r], lo[r] = sum_lo[r];
+    for (ptrdiff_t k = 0; k < tile->classes; k++) {
+      const T *z = (const T *)tile->z + k * tile->rows + first;
+      T *e = (T *)tile->e + k * tile->rows + first;
+      SIMD for (int r = 0; r < FL_LANES; r++) {
+        const T is_top = z[r] == max[r] ? 1 : 0;
+        e[r] = KERNEL(softmax, exponential)(z[r], max[r]);
+        top[r] += is_top;
+        PAIR_ADD(s[r], lo[r], e[r] - is_top);
+      }
+    }
+    SIMD for (int r = 0; r < FL_LANES; r++) tops[r] = top[r], sum[r] = s[r], sum_lo[r] = lo[r];
+  }
+}
+
 ALWAYS_INLINE void KERNEL(softmax, accumulate)(int kind, fl_tile *tile) {
+  KERNEL(softmax, exponentials)(tile);
+  if (kind == FL_SPARSE) {
+    KERNEL(softmax, sparse_terms)(tile);
+    return;
+  }
   const T *max = tile->max, *sharers = tile->sharers, smoothing = (T)tile->smoothing;
   const I *label = tile->label;
-  T *tops = tile->tops, *sum = tile->sum, *sum_lo = tile->sum_lo;
   T *gap = tile->gap, *gap_lo = tile->gap_lo, *total = tile->total, *total_lo = tile->total_lo;
   I flags = 0;
   for (ptrdiff_t k = 0; k < tile->classes; k++) {
@@ -83,25 +129,12 @@ ALWAYS_INLINE void KERNEL(softmax, accumulate)(int kind, fl_tile *tile) {
     const T *y = kind == FL_DENSE ? (const T *)tile->y + k * tile->rows : NULL;
     const T weight = ((const T *)tile->class_weight)[k];
     const I class = (I)(tile->first + k);
-    T *e = (T *)tile->e + k * tile->rows;
     SIMD_FLAGS for (ptrdiff_t r = 0; r < tile->rows; r++) {
-      const I top = z[r] == max[r];
-      const T distance = top ? 0 : max[r] - z[r];
-      const T exponential = KERNEL(softmax, exponential)(z[r], max[r]);
       const T target = kind == FL_DENSE ? y[r] : 0;
       if (kind == FL_DENSE) CHECK_TRUE((target < 0) | (target == INF));
       const T t = LOCAL(target)(kind, weight, smoothing, sharers[r], target, label[r], class, z[r]);
-      const T term = t == 0 ? 0 : t * distance;
-      e[r] = exponential;
-      tops[r] += top ? 1 : 0;
-      PAIR_ADD(sum[r], sum_lo[r], top ? 0 : exponential);
-      if (kind == FL_SPARSE) {
-        gap[r] += term;
-        total[r] += t;
-      } else {
-        PAIR_ADD(gap[r], gap_lo[r], term);
-        PAIR_ADD(total[r], total_lo[r], t);
-      }
+      PAIR_ADD(gap[r], gap_lo[r], KERNEL(softmax, term)(t, z[r], max[r]));
+      PAIR_ADD(total[r], total_lo[r], t);
     }
   }
   tile->flags |= flags;
