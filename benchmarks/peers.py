@@ -68,11 +68,11 @@ print((peak() - before) / THREADS)
 # ---- the libraries: each returns a call, or None where it has no such loss ----
 
 
-def with_fastloss(case: Case, y: Array, z: Array, threads: int) -> Call:
+def with_fastloss(case: Case, y: Array, z: Array) -> Call:
     loss = fl.get(case.loss)
     if case.gradient:
-        return lambda: loss.value_and_grad(y, z, num_threads=threads)
-    return lambda: loss(y, z, num_threads=threads)
+        return lambda: loss.value_and_grad(y, z)
+    return lambda: loss(y, z)
 
 
 def with_numpy(case: Case, y: Array, z: Array, _: int) -> Call:
@@ -286,7 +286,7 @@ def best_times(calls: dict[str, Call], repeats: int) -> Times:
 def measure(case: Case, peers: list[str], threads: int, repeats: int) -> Times:
     """Return nanoseconds per element of every library that has the loss, and the limit."""
     y, z = arguments(case)
-    calls = {"fastloss": with_fastloss(case, y, z, threads)}
+    calls = {"fastloss": with_fastloss(case, y, z)}
     ours = calls["fastloss"]()
     for name in peers:
         call = PEERS[name](case, y, z, threads)
@@ -424,8 +424,10 @@ def goals(rows: dict[Case, Times], small: Times, memory: float) -> list[list[str
             what = "share of the read limit" if peer == "limit" else f"times as fast as {peer}"
             ratio = f"{times[peer] / times['fastloss']:.2f}"
             lines.append([f"{words} `{loss}`, {size} float32: {what}", f"{least}", ratio])
-    for name in ("fl.squared_error(y, z)", "fl.squared_error.value_and_grad(y, z)"):
-        lines.append([f"`{name}` on 8 elements", "at most 1000 ns", f"{small[name]:.0f} ns"])
+    lines += [
+        [f"`{name}` on 8 elements", "at most 1000 ns", f"{small[name]:.0f} ns"]
+        for name in ("fl.squared_error(y, z)", "fl.squared_error.value_and_grad(y, z)")
+    ]
     lines.append(["memory beyond the outputs, per thread", "at most 1 MB", f"{memory:.0f} KiB"])
     return lines
 
@@ -456,6 +458,7 @@ def main() -> int:
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there too")
     given = parser.parse_args()
     pin(given.threads)
+    fl.set_num_threads(given.threads)
     peers = [name for name in PEERS if importlib.util.find_spec(name)]
     missing = [name for name in PEERS if name not in peers]
     if missing:

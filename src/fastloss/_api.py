@@ -523,7 +523,7 @@ class _PointwiseCall(_Call):
         order = summed + kept
         y, z = (np.broadcast_to(x, self.shape).transpose(order) for x in (self.y, self.z))
         w = None if self.w is None else np.broadcast_to(self.w, self.shape).transpose(order)
-        results = [o.reshape([self.shape[i] for i in kept], copy=False) for o in out]
+        results = [np.squeeze(o) for o in out]  # a view, whatever the strides
         for tile in _tiles([self.shape[i] for i in kept]):
             cut = (slice(None),) * len(summed) + tile
             yt, zt = y[cut], z[cut]
