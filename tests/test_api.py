@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import copy
 import inspect
-import os
 import pickle
 import subprocess
 import sys
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -25,19 +25,6 @@ REALS = [
     for p in r.parameters
     if p.kind == "real"
 ]
-
-
-def python(code: str, **env: str) -> str:
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        capture_output=True,
-        text=True,
-        check=False,
-        env={**os.environ, **env},
-        timeout=120,
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout.strip()
 
 
 @ALL
@@ -80,7 +67,7 @@ def test_documentation(record: Record) -> None:
         assert f"\n{p.name} : " in text
 
 
-def test_help_shows_the_loss() -> None:
+def test_help_shows_the_loss(python: Callable[..., str]) -> None:
     text = python("import fastloss as fl; help(fl.huber)")
     assert BY_NAME["huber"].summary in text
     assert "delta" in text
@@ -151,8 +138,10 @@ def test_keywords_for_both() -> None:
 
 
 def test_positional_parameters_are_refused() -> None:
-    with pytest.raises(TypeError):
-        fl.huber([0.0], [1.0], 1.0)  # type: ignore[call-arg]
+    loss: Any = fl.huber
+    for call in (loss, loss.grad, loss.value_and_grad, loss.grad_and_hess):
+        with pytest.raises(TypeError, match="positional"):
+            call([0.0], [1.0], 1.0)
 
 
 @pytest.mark.parametrize("name", ["hubber", "mean_squared_error", "x", "", 5, None])
@@ -195,6 +184,32 @@ def test_parameter_domain(record: Record, parameter: Parameter) -> None:
             fl.get(record.name, **{name: wrong})
 
 
+@pytest.mark.parametrize(("record", "parameter"), REALS)
+def test_parameter_beyond_the_floats(record: Record, parameter: Parameter) -> None:
+    """An integer that no float can hold is out of the domain like any other number."""
+    for value in (10**400, -(10**400)):
+        with pytest.raises(ValueError, match=f"{parameter.name}: got"):
+            fl.get(record.name, **{parameter.name: value})
+
+
+def test_wrong_types_are_refused_whatever_was_called_before() -> None:
+    """Values that equal a good one, and hash alike, but are of a type that is refused."""
+    y, p = [0, 1], [[0.5, 0.5], [0.25, 0.75]]
+    cases: list[tuple[fl.Loss, dict[str, Any], dict[str, Any]]] = [
+        (fl.get("huber"), {"delta": 2.0}, {"delta": 2 + 0j}),
+        (fl.get("nll"), {"axis": 1}, {"axis": 1.0}),
+        (fl.get("nll"), {"axis": 1}, {"axis": True}),
+        (fl.get("nll"), {"ignore_index": 1}, {"ignore_index": 1.0}),
+    ]
+    for loss, good, wrong in cases:
+        truth = y if loss.family == "multiclass" else p
+        with pytest.raises(TypeError):
+            loss(truth, p, **wrong)
+        loss(truth, p, **good)
+        with pytest.raises(TypeError):
+            loss(truth, p, **wrong)
+
+
 def test_parameter_must_survive_float32() -> None:
     """A parameter that leaves its domain when rounded to the computation's dtype is refused."""
     y64, y32 = np.zeros(3), np.zeros(3, np.float32)
@@ -217,6 +232,14 @@ def test_class_weight_length() -> None:
         loss([0], [[1.0, 2.0, 3.0]])
     with pytest.raises(ValueError, match="class_weight"):
         fl.get("cross_entropy", class_weight=[[1.0]])
+
+
+def test_class_weight_must_survive_float32() -> None:
+    y, z = np.array([0, 1]), np.zeros((2, 2))
+    loss = fl.get("sparse_softmax_cross_entropy", class_weight=[1e300, 1.0])
+    loss(y, z)
+    with pytest.raises(ValueError, match="class_weight: got 1e\\+300"):
+        loss(y, z.astype(np.float32))
 
 
 def test_no_hessian() -> None:
@@ -257,7 +280,7 @@ def test_show_config(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 @pytest.mark.parametrize("isa", ["baseline", "v3", "v4"])
-def test_isa_may_be_lowered(isa: str) -> None:
+def test_isa_may_be_lowered(isa: str, python: Callable[..., str]) -> None:
     levels = ["baseline", "v3", "v4"]
     available = fl.show_config(as_dict=True)["isa_available"]
     code = "import fastloss as fl; print(fl.show_config(as_dict=True)['isa'])"
@@ -265,7 +288,7 @@ def test_isa_may_be_lowered(isa: str) -> None:
     assert python(code, FASTLOSS_ISA=isa) == expected
 
 
-def test_wrong_isa() -> None:
+def test_wrong_isa(python: Callable[..., str]) -> None:
     code = (
         "try:\n import fastloss\n"
         "except ValueError as error:\n assert 'FASTLOSS_ISA' in str(error)\n"
@@ -274,7 +297,7 @@ def test_wrong_isa() -> None:
     python(code, FASTLOSS_ISA="avx9")
 
 
-def test_import_has_no_side_effects() -> None:
+def test_import_has_no_side_effects(python: Callable[..., str]) -> None:
     code = """
 import os, sys, warnings
 import numpy as np
@@ -288,7 +311,7 @@ print(sorted(heavy))
     assert python(code) == "[]"
 
 
-def test_floating_point_mode_is_left_alone() -> None:
+def test_floating_point_mode_is_left_alone(python: Callable[..., str]) -> None:
     code = """
 import numpy as np, fastloss as fl
 y, z = np.zeros(100000, np.float32), np.full(100000, 1e30, np.float32)

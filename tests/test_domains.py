@@ -73,6 +73,52 @@ def test_intervals(record: Record, argument: str, value: float, dtype: str) -> N
             assert domain in message
 
 
+ENDS = [
+    pytest.param(r, argument, id=f"{r.name}-{argument}")
+    for r in RECORDS
+    for argument in ("y_true", "y_pred")
+    if r.kind == "pointwise" and outside(getattr(r, argument))
+]
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(("record", "argument"), ENDS)
+def test_ends_of_intervals(record: Record, argument: str, dtype: str) -> None:
+    """The last number inside and the first one outside, subnormal ones among them."""
+    number = np.dtype(dtype).type
+    domain = getattr(record, argument)
+    s = sample(record, dtype, (5,))
+    array = s.y if argument == "y_true" else s.z
+    for end, closed, away in (
+        (domain.low, domain.low_closed, -math.inf),
+        (domain.high, domain.high_closed, math.inf),
+    ):
+        if math.isinf(end):
+            continue
+        last = number(end) if closed else np.nextafter(number(end), number(-away))
+        array[2] = last
+        fl.get(record.name)(s.y, s.z)
+        array[2] = -last if last == 0 else last
+        fl.get(record.name)(s.y, s.z)
+        array[2] = np.nextafter(last, number(away))
+        with pytest.raises(ValueError, match=rf"{argument}: got .* at index \(2,\)"):
+            fl.get(record.name)(s.y, s.z)
+        array[2] = 0.5
+
+
+@pytest.mark.parametrize("threads", [1, 2, 5])
+@pytest.mark.parametrize("record", ROWWISE, ids=lambda r: r.name)
+def test_the_first_of_several_rows(record: Record, threads: int) -> None:
+    s = sample(record, "float32", (60_000,))
+    wrong, value = (s.y, 7) if record.kind == "sparse" else (s.y, -0.5)
+    for row in (59_999, 30_001, 30_000):
+        wrong[(row, 2)[: wrong.ndim]] = value
+    index = r"\(30000, 2\)" if wrong.ndim == 2 else r"\(30000,\)"
+    for call in calls(fl.get(record.name), s.y, s.z, num_threads=threads):
+        with pytest.raises(ValueError, match=rf"y_true: got {value} at index {index}"):
+            call()
+
+
 @pytest.mark.parametrize("threads", [1, 2, 5])
 def test_the_first_of_several(threads: int) -> None:
     p = np.full(500_000, 0.5)

@@ -17,6 +17,7 @@ import pytest
 from samples import REDUCED, ROWWISE, Array, same_bits, sample
 
 import fastloss as fl
+from fastloss._arrays import as_array
 from fastloss._losses import Record
 
 EVERY = pytest.mark.parametrize("record", REDUCED, ids=lambda r: r.name)
@@ -132,6 +133,41 @@ def test_refused(wrong: Any, argument: str) -> None:
             loss.grad(**arguments)
 
 
+TEXT: dict[str, Any] = {
+    "object": pd.Series(["1", "2"], dtype=object),
+    "str": pd.Series(["1", "2"], dtype="str"),
+    "string": pd.Series(["1", "2"], dtype="string"),
+    "arrow string": pd.Series(["1", "2"], dtype="string[pyarrow]"),
+    "category": pd.Series(["1", "2"], dtype="category"),
+    "frame": pd.DataFrame({"x": ["1", "2"]}),
+    "time zone": pd.Series(pd.to_datetime(["2020-01-01", "2020-01-02"]).tz_localize("UTC")),
+    "time": pd.Series(pd.to_datetime(["2020-01-01", "2020-01-02"])),
+    "polars": pl.Series(["1", "2"]),
+    "polars date": pl.Series([datetime.date(2020, 1, 1)] * 2),
+    "arrow": pa.array(["1", "2"]),
+    "arrow time": pa.array([1, 2], pa.timestamp("s")),
+}
+
+
+@pytest.mark.parametrize("kind", TEXT)
+@pytest.mark.parametrize("argument", ["y_true", "y_pred", "sample_weight"])
+def test_columns_of_text_and_dates_are_refused(kind: str, argument: str) -> None:
+    """Even where the library that owns the column could read numbers out of it."""
+    shape = (2, 1) if kind == "frame" else (2,)
+    arguments = {"y_true": np.zeros(shape), "y_pred": np.zeros(shape), argument: TEXT[kind]}
+    with pytest.raises(TypeError, match=rf"{argument}: got"):
+        fl.mse(**arguments)
+
+
+@pytest.mark.parametrize("name", ["float8_e5m2", "float8_e4m3fn", "int4"])
+@pytest.mark.parametrize("argument", ["y_true", "y_pred", "sample_weight"])
+def test_other_small_dtypes_are_refused(name: str, argument: str) -> None:
+    small = np.ones(2).astype(getattr(ml_dtypes, name))
+    arguments = {"y_true": np.zeros(2), "y_pred": np.zeros(2), argument: small}
+    with pytest.raises(TypeError, match=rf"{argument}: got dtype {name}"):
+        fl.mse(**arguments)
+
+
 def test_ragged_list() -> None:
     with pytest.raises(ValueError, match="y_pred: got list; expected an array-like"):
         fl.mse([1.0], [[1.0], [1.0, 2.0]])
@@ -158,6 +194,13 @@ class ByDlpack:
 
     def __dlpack_device__(self) -> Any:
         return self.x.__dlpack_device__()
+
+
+class OnAnotherDevice(ByDlpack):
+    """What cannot hand out its memory, as a tensor on an accelerator."""
+
+    def __dlpack__(self, **keywords: Any) -> Any:
+        raise BufferError("cannot be exported to the CPU")
 
 
 VALUES = np.array([0.5, 0.25, 1.5, 3.0])
@@ -187,6 +230,51 @@ def test_array_likes(kind: str) -> None:
     same_bits(
         fl.huber.grad(x, x, sample_weight=x), fl.huber.grad(VALUES, VALUES, sample_weight=VALUES)
     )
+
+
+@pytest.mark.parametrize(
+    "kind", ["array.array", "memoryview", "pandas", "polars", "arrow", "dlpack"]
+)
+def test_array_likes_are_not_copied(kind: str) -> None:
+    for x in (LIKES[kind], VALUES):
+        a, b = as_array("x", x), as_array("x", x)
+        assert np.shares_memory(a, b)
+
+
+@pytest.mark.parametrize("like", [ByArray, ByDlpack])
+def test_read_only_producers(like: Any) -> None:
+    x = VALUES.copy()
+    x.setflags(write=False)
+    assert np.shares_memory(as_array("x", like(x)), x)
+    same_bits(fl.huber.grad(np.ones(4), like(x)), fl.huber.grad(np.ones(4), VALUES))
+
+
+@pytest.mark.parametrize("argument", ["y_true", "y_pred", "sample_weight"])
+def test_memory_that_cannot_be_exported(argument: str) -> None:
+    arguments: dict[str, Any] = {"y_true": VALUES, "y_pred": VALUES}
+    arguments[argument] = OnAnotherDevice(VALUES)
+    with pytest.raises((TypeError, ValueError), match=rf"{argument}: got OnAnotherDevice"):
+        fl.mse(**arguments)
+
+
+NULLS: dict[str, Any] = {
+    "pandas": pd.Series([1, None], dtype="Int64"),
+    "pandas arrow": pd.Series([1, None], dtype="int64[pyarrow]"),
+    "pandas boolean": pd.Series([True, None], dtype="boolean"),
+    "polars": pl.Series([1, None]),
+    "polars float": pl.Series([1.0, None]),
+    "arrow": pa.array([1, None]),
+    "arrow float": pa.array([1.0, None]),
+}
+
+
+@pytest.mark.parametrize("kind", NULLS)
+def test_nulls_are_nan(kind: str) -> None:
+    losses = fl.mse(NULLS[kind], np.zeros(2), reduction="none")
+    assert losses[0] == 1
+    assert np.isnan(losses[1])
+    with pytest.raises(ValueError, match=r"y_true: got nan at index \(1,\)"):
+        fl.nll(NULLS[kind], np.full((2, 2), 0.5))
 
 
 def test_frames() -> None:

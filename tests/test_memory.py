@@ -7,8 +7,8 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import polars as pl
 import pytest
-from test_api import python
 
 import fastloss as fl
 
@@ -30,6 +30,9 @@ N = 4_000_000
 FLAT = np.zeros(N, np.float32)
 TEN = FLAT.reshape(-1, 10)
 LABELS = np.zeros(N // 10, np.int8)
+OUT = np.empty_like(FLAT)
+SERIES = pl.Series(FLAT)
+SWAPPED = FLAT.dtype.newbyteorder()
 CASES: dict[str, Callable[[], Any]] = {
     "contiguous": lambda: fl.huber(FLAT, FLAT),
     "integer labels": lambda: fl.bce_with_logits(np.broadcast_to(np.int8(1), (N,)), FLAT),
@@ -38,6 +41,12 @@ CASES: dict[str, Callable[[], Any]] = {
     "transposed": lambda: fl.huber(FLAT.reshape(2000, -1), FLAT.reshape(2000, -1).T.T),
     "in place": lambda: fl.huber.grad(FLAT, FLAT, out=FLAT),
     "reduced gradient": lambda: fl.huber.grad(FLAT.reshape(2000, -1), FLAT[:2000]),
+    "byte-swapped": lambda: fl.huber(FLAT.view(SWAPPED), FLAT, sample_weight=FLAT.view(SWAPPED)),
+    "half": lambda: fl.huber(FLAT.view(np.float16), FLAT.view(np.float16)[::-1]),
+    "doubled": lambda: fl.huber(FLAT, FLAT.view(np.int32)),
+    "losses": lambda: fl.huber(FLAT[::-1], FLAT, reduction="none", out=OUT),
+    "root": lambda: fl.rmse.grad(FLAT[::-1], FLAT, out=OUT),
+    "read-only series": lambda: fl.huber(SERIES, SERIES),
     "rows": lambda: fl.sparse_softmax_cross_entropy(LABELS, TEN),
     "long rows": lambda: fl.sparse_softmax_cross_entropy(np.zeros(4), FLAT.reshape(4, -1)),
     "other axis": lambda: fl.cross_entropy(
@@ -52,7 +61,7 @@ def test_no_copies(name: str) -> None:
     assert extra(CASES[name]) < MEGABYTE // 4
 
 
-def test_peak_of_the_process() -> None:
+def test_peak_of_the_process(python: Callable[..., str]) -> None:
     """What C allocates too: the peak of the whole process, two threads, 400 MB of input."""
     code = """
 import resource, numpy as np, fastloss as fl
@@ -75,7 +84,7 @@ print(peak() - before)
     assert int(python(code)) < 2 * MEGABYTE
 
 
-def test_no_leak() -> None:
+def test_no_leak(python: Callable[..., str]) -> None:
     code = """
 import resource, numpy as np, fastloss as fl
 def now(): return int(open("/proc/self/statm").read().split()[1]) * resource.getpagesize()

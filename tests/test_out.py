@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -83,6 +84,49 @@ def test_in_place(record: Record, dtype: str) -> None:
             same_bits(loss.grad(s.y, view, out=view), loss.grad(s.y, s.z))
 
 
+@BOTH
+@EVERY
+def test_in_place_with_a_second_output(record: Record, dtype: str) -> None:
+    """Both results of a call, each in turn in the prediction's place."""
+    for shape, classes in (((40,), 3), ((3000,), 3), ((30,), 100)):
+        s = sample(record, dtype, shape, classes=classes)
+        loss = fl.get(record.name)
+        calls = [loss.grad_and_hess]
+        if record.kind == "pointwise":
+            calls.append(partial(loss.value_and_grad, reduction="none"))
+        for call in calls:
+            wanted = call(s.y, s.z, sample_weight=s.w)
+            for place in (0, 1):
+                z = s.z.copy()
+                other = np.empty_like(z)
+                got = call(s.y, z, sample_weight=s.w, out=(other, z) if place else (z, other))
+                same_bits(got[0], wanted[0])
+                same_bits(got[1], wanted[1])
+
+
+@BOTH
+def test_in_place_root(dtype: str) -> None:
+    for scale in (1.0, float(np.finfo(dtype).max) / 4, float(np.finfo(dtype).tiny)):
+        y, z = (np.random.default_rng(6).uniform(-1, 1, (2, 3000)) * scale).astype(dtype)
+        value, grad = fl.rmse.value_and_grad(y, z)
+        got = fl.rmse.value_and_grad(y, z, out=z)
+        assert got[0] == value
+        same_bits(z, grad)
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_in_place_mean_of_huge_losses(weighted: bool) -> None:
+    """Where the sum overflows but the mean does not, in place as elsewhere."""
+    largest = float(np.finfo(np.float64).max)
+    y, w = np.zeros(1000), np.ones(1000) if weighted else None
+    z = np.full(1000, largest / 2)
+    value, grad = fl.mae.value_and_grad(y, z, sample_weight=w)
+    assert value == pytest.approx(largest / 2)
+    got = fl.mae.value_and_grad(y, z, sample_weight=w, out=z)
+    assert got[0] == value
+    same_bits(z, grad)
+
+
 @pytest.mark.parametrize("record", POINTWISE, ids=lambda r: r.name)
 def test_in_place_over_the_targets_and_weights(record: Record) -> None:
     s = sample(record, "float64", (2000,))
@@ -104,6 +148,20 @@ def test_partial_overlap_is_refused(record: Record) -> None:
     with pytest.raises(ValueError, match="out: got an array that partly overlaps y_pred"):
         fl.get(record.name).grad(s.y, z, out=out)
     same_bits(buffer, before)
+
+
+def test_other_overlaps_are_refused() -> None:
+    buffer = np.full(11, 0.5)
+    y, z, w = np.zeros(10), np.ones(10), np.ones(10)
+    cases: dict[str, tuple[Any, Any]] = {
+        "y_true": ({"y_true": buffer[:10]}, buffer[1:]),
+        "y_pred": ({"y_pred": buffer[:10]}, buffer[9::-1]),
+        "sample_weight": ({"sample_weight": buffer[1:]}, buffer[:10]),
+    }
+    for name, (arguments, out) in cases.items():
+        with pytest.raises(ValueError, match=f"out: got an array that partly overlaps {name}"):
+            fl.mse.grad(**{"y_true": y, "y_pred": z, "sample_weight": w, **arguments}, out=out)
+        same_bits(buffer, np.full(11, 0.5))
 
 
 def test_two_outputs_that_overlap() -> None:

@@ -299,3 +299,47 @@ def test_peers_clipping() -> None:
     assert fl.bce(y, p, eps=eps) == pytest.approx(-math.log(eps))
     assert fl.bce(y, p, eps=1e-7) == pytest.approx(-math.log(1e-7))
     assert fl.bce(y, 1 - p) == 0.0
+
+
+def test_class_and_positive_weights_stay_out_of_the_divisor() -> None:
+    """The mean is the sum over the weights of the samples, whatever classes weigh."""
+    random = np.random.default_rng(14)
+    y, w = random.integers(0, 3, 50), random.uniform(0.5, 2, 50)
+    z = random.normal(size=(50, 3))
+    for loss, labels, scores in (
+        (fl.get("sparse_softmax_cross_entropy", class_weight=[3.0, 0.5, 7.0]), y, z),
+        (fl.get("bce_with_logits", pos_weight=7.0), y > 1, z[:, 0]),
+    ):
+        for weight, divisor in ((None, 50.0), (w, math.fsum(w))):
+            total = loss(labels, scores, sample_weight=weight, reduction="sum")
+            mean = loss(labels, scores, sample_weight=weight)
+            assert mean == pytest.approx(total / divisor, rel=1e-14)
+
+
+@pytest.mark.parametrize("name", ["bce", "nll"])
+def test_weight_of_zero_times_an_infinite_loss(name: str) -> None:
+    """IEEE arithmetic: 0 * inf is nan, and nothing hides it."""
+    loss = fl.get(name)
+    p = np.array([0.0, 0.5])
+    y, z = (np.ones(2), p) if name == "bce" else (np.zeros(2, int), np.stack([p, 1 - p], 1))
+    w = np.array([0.0, 1.0])
+    none = loss(y, z, sample_weight=w, reduction="none")
+    assert np.isnan(none).tolist() == [True, False]
+    for reduction in ("mean", "sum"):
+        assert math.isnan(loss(y, z, sample_weight=w, reduction=reduction))
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@MANY
+def test_methods_agree_on_each_element(record: Record, weighted: bool) -> None:
+    """The losses have the same bits whether or not the gradient is asked for."""
+    for dtype in DTYPES:
+        s = sample(record, dtype, (3000,))
+        loss = fl.get(record.name)
+        kwargs: Any = {"sample_weight": s.w if weighted else None, "reduction": "none"}
+        alone = loss(s.y, s.z, **kwargs)
+        both, grad = loss.value_and_grad(s.y, s.z, **kwargs)
+        np.testing.assert_array_almost_equal_nulp(both, alone, 1)
+        summed = loss.grad(s.y, s.z, **{**kwargs, "reduction": "sum"})
+        same_bits(summed, loss.grad(s.y, s.z, **kwargs))
+        np.testing.assert_allclose(grad, summed, rtol=8 * np.finfo(dtype).eps)

@@ -35,6 +35,7 @@ def test_oracle() -> None:
 def test_public_names() -> None:
     assert fl.losses() == [r.name for r in RECORDS]
     assert set(BY_NAME) <= set(fl.__all__)
+    assert len(fl.__all__) == len(set(fl.__all__))
     assert set(fl.__all__) <= set(dir(fl))
 
 

@@ -233,7 +233,7 @@ def test_root_mean_squared_error_beyond_the_square_of_float32(tmp_path: Path) ->
         pa.array([1, 2, 5], pa.int8()),
         pa.array([1, 2, 5], pa.uint64()),
         pa.array([Decimal("1.0"), Decimal("2.0"), Decimal("5.0")]),
-        pa.array([1.0, 2.0, 5.0], pa.float16()),
+        pa.array(np.array([1.0, 2.0, 5.0], np.float16)),
         pa.array([1.0, 2.0, 5.0]).dictionary_encode(),
     ],
     ids=lambda y: str(y.type),

@@ -253,3 +253,38 @@ def test_shapes_of_weights(record: Record) -> None:
     for wrong in ((3,), (5,), (2, 3, 4), (1, 3, 4), (4, 3)):
         with pytest.raises(ValueError, match="sample_weight: got shape"):
             loss(s.y, s.z, sample_weight=np.ones(wrong))
+
+
+@pytest.mark.parametrize("layout", LAYOUTS, ids=lambda f: f.__name__)
+@pytest.mark.parametrize("z_shape", [(3, 1, 200), (5, 1), (1, 1, 1)])
+def test_layouts_of_broadcast_predictions(
+    layout: Callable[[Array], Array], z_shape: tuple[int, ...]
+) -> None:
+    """The gradient of a broadcast prediction is summed in the same order for every layout."""
+    random = np.random.default_rng(15)
+    y, w = random.normal(size=(2, 3, 5, 200))
+    z = random.normal(size=z_shape)
+    wanted = fl.pseudo_huber.grad_and_hess(y, z, sample_weight=w)
+    got = fl.pseudo_huber.grad_and_hess(layout(y), layout(z), sample_weight=layout(w))
+    same_bits(got[0], wanted[0])
+    same_bits(got[1], wanted[1])
+
+
+@pytest.mark.parametrize("layout", LAYOUTS, ids=lambda f: f.__name__)
+def test_layouts_of_the_root(layout: Callable[[Array], Array]) -> None:
+    y, z, w = np.random.default_rng(16).uniform(0.5, 2, size=(3, 50, 70))
+    wanted = fl.rmse.value_and_grad(y, z, sample_weight=w)
+    got = fl.rmse.value_and_grad(layout(y), layout(z), sample_weight=layout(w))
+    assert got[0] == wanted[0]
+    same_bits(got[1], wanted[1])
+
+
+def test_results_of_scalars_are_arrays() -> None:
+    for result in (
+        fl.mse(0.0, 1.0, reduction="none"),
+        fl.mse.grad(0.0, 1.0),
+        *fl.mse.grad_and_hess(0.0, 1.0),
+        fl.nll(0, [0.5, 0.5], reduction="none"),
+    ):
+        assert isinstance(result, np.ndarray)
+        assert result.shape == ()

@@ -5,12 +5,12 @@ from __future__ import annotations
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
 from samples import DTYPES, REDUCED, same_bits, sample
-from test_api import python
 
 import fastloss as fl
 from fastloss._losses import Record
@@ -42,6 +42,38 @@ def test_same_bits(record: Record, dtype: str) -> None:
         for threads in (2, 3, 7):
             for got, wanted in zip(results(threads), one, strict=True):
                 same_bits(got, wanted)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("size", [32_767, 32_768, 32_769, 1_000_003])
+def test_same_bits_at_the_edges_of_chunks(size: int, dtype: str) -> None:
+    random = np.random.default_rng(11)
+    y, z = random.normal(size=(2, size)).astype(dtype)
+    rows, labels = random.normal(size=(size // 10, 10)).astype(dtype), np.arange(size // 10) % 10
+
+    def results(threads: int) -> list[Any]:
+        return [
+            *fl.huber.value_and_grad(y, z, num_threads=threads),
+            *fl.mse.grad_and_hess(y[::-1], z, num_threads=threads),
+            *fl.rmse.value_and_grad(y, z, num_threads=threads),
+            *fl.sparse_softmax_cross_entropy.value_and_grad(labels, rows, num_threads=threads),
+        ]
+
+    one = results(1)
+    for threads in (2, 3, 7):
+        for got, wanted in zip(results(threads), one, strict=True):
+            same_bits(got, wanted)
+
+
+@pytest.mark.parametrize("shape", [(1, 300), (600, 1), (300,), (), (1, 1)])
+def test_same_bits_of_broadcast_gradients(shape: tuple[int, ...]) -> None:
+    y = np.random.default_rng(12).normal(size=(600, 300))
+    z = np.random.default_rng(13).normal(size=shape)
+    one = fl.pseudo_huber.grad_and_hess(y, z, num_threads=1)
+    for threads in (2, 3, 7):
+        many = fl.pseudo_huber.grad_and_hess(y, z, num_threads=threads)
+        for got, wanted in zip(many, one, strict=True):
+            same_bits(got, wanted)
 
 
 def test_set_and_get() -> None:
@@ -92,18 +124,18 @@ def test_numpy_integers_and_huge_numbers() -> None:
         ({"FASTLOSS_NUM_THREADS": "2", "OMP_NUM_THREADS": "7"}, 2),
     ],
 )
-def test_environment(env: dict[str, str], threads: int) -> None:
+def test_environment(env: dict[str, str], threads: int, python: Callable[..., str]) -> None:
     assert python(SHOW, **{**ENVIRONMENT, **env}) == str(threads)
 
 
-def test_affinity() -> None:
+def test_affinity(python: Callable[..., str]) -> None:
     pytest.importorskip("os").sched_getaffinity(0)
     code = "import os; os.sched_setaffinity(0, {min(os.sched_getaffinity(0))}); " + SHOW
     assert python(code, **ENVIRONMENT) == "1"
 
 
 @pytest.mark.parametrize("text", ["0", "-2", "many", "1.5"])
-def test_wrong_environment(text: str) -> None:
+def test_wrong_environment(text: str, python: Callable[..., str]) -> None:
     code = (
         "try:\n import fastloss\n"
         "except ValueError as error:\n assert 'FASTLOSS_NUM_THREADS' in str(error)\n"
