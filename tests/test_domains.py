@@ -249,6 +249,15 @@ class TestClassIndices:
             loss = fl.get(record.name, ignore_index=ignored)
             assert loss(s.y, s.z) == fl.get(record.name)(s.y, s.z)
 
+    @pytest.mark.parametrize("ignored", [2**63 - 1, 2**63, 2**64 - 1])
+    def test_ignore_index_of_unsigned_labels(self, record: Record, ignored: int) -> None:
+        s = sample(record, "float64", (5,))
+        y = s.y.astype(np.uint64)
+        y[2] = ignored
+        kept = np.arange(5) != 2
+        got = fl.get(record.name, ignore_index=ignored)(y, s.z)
+        assert got == pytest.approx(fl.get(record.name)(s.y[kept], s.z[kept]), rel=1e-14)
+
     def test_integral_floats(self, record: Record) -> None:
         s = sample(record, "float32", (50,))
         loss = fl.get(record.name)

@@ -153,16 +153,11 @@ class Loss(_core.ShortPath):
 
     def _with(self, given: dict[str, Any]) -> Loss:
         """Return this loss with other parameters; the last few are kept for calls in a loop."""
-        try:
-            key = tuple(given.items())
-            bound = self._kept.get(key)
-        except (TypeError, ValueError):  # not hashable: an array of class weights
-            return Loss(self._record, _bind(self._record, self._values, given))
-        if bound is None:
-            bound = Loss(self._record, _bind(self._record, self._values, given))
+        bound = Loss(self._record, _bind(self._record, self._values, given))
+        if all(isinstance(value, (int, float, type(None))) for value in given.values()):
             if len(self._kept) >= _KEPT:
                 self._kept.clear()
-            self._kept[key] = bound
+            self._kept[_core.key_of(given)] = bound
         return bound
 
     def _raise_domain_error(self, y: Array, z: Array, result: _core.Result) -> None:
@@ -206,6 +201,11 @@ def _check(parameter: Parameter, value: Any) -> Any:
         return None if value is None else _check_class_weight(value)
     try:
         number = float(value)
+    except OverflowError:
+        raise ValueError(
+            f"{name}: got an integer beyond the range of a float; expected a number in "
+            f"{parameter.domain}"
+        ) from None
     except (TypeError, ValueError):
         raise TypeError(f"{name}: got {value!r}; expected a real number") from None
     if isinstance(value, (str, bytes)):
@@ -423,12 +423,18 @@ class _Call:
 
     def rescued_value(self) -> float:
         """The mean where the sum, or the sum of weights, is too large or too small."""
+        weight, w_scale = self.normalised_weight()
+        return _quotient(self.checked("sum", [], w_scale=w_scale).loss, weight)
+
+    def normalised_weight(self) -> tuple[float, float]:
+        """As `total_weight`, with a scale such that a sum is no larger than its largest term."""
         weight, w_scale = self.total_weight()
         if self.w is None:
             self.w = np.ones((), self.dtype)
-            w_scale = math.ldexp(1, -math.frexp(self.size)[1] - 1)
-            weight *= w_scale
-        return _quotient(self.checked("sum", [], w_scale=w_scale).loss, weight)
+        if weight == 0 or not math.isfinite(weight):
+            return weight, w_scale
+        down = math.ldexp(1, -math.frexp(weight)[1] - 1)
+        return weight * down, w_scale * down
 
     def total_weight(self) -> tuple[float, float]:
         """Sum of the weights, and the power of two by which they are multiplied in it."""
@@ -446,7 +452,12 @@ class _Call:
 
     def both(self, mode: str) -> float:
         """Fill value and gradient; return the value."""
-        weight, w_scale = self.total_weight() if self.averages else (1.0, 1.0)
+        weight, w_scale = 1.0, 1.0
+        if self.averages and self.in_place and self.dtype == np.float64:
+            # A sum that overflowed could not be formed again: the prediction may be gone.
+            weight, w_scale = self.normalised_weight()
+        elif self.averages:
+            weight, w_scale = self.total_weight()
         if weight == 0:
             return self.weightless()
         result = self.checked(mode, self.outputs, 1 / weight, w_scale)
@@ -632,6 +643,12 @@ class _RowwiseCall(_Call):
                 f"class_weight: got {len(weights)} weights; expected {self.classes}, one for each "
                 "class"
             )
+        if weights is not None and max(weights) > float(np.finfo(self.dtype).max):
+            index = weights.index(max(weights))
+            raise ValueError(
+                f"class_weight: got {weights[index]!r} at index ({index},), which is infinite in "
+                f"{self.dtype}, the dtype of the computation; expected values in [0, inf)"
+            )
         self.class_weight = None if weights is None else np.array(weights, self.dtype)
 
     def arguments(self) -> list[Argument]:
@@ -653,7 +670,12 @@ class _RowwiseCall(_Call):
 
     def pass_over(self, mode: str, out: list[Array], scale: float, w_scale: float, w: bool) -> Any:
         ignored = self.ignored
-        if ignored is not None and not -(2**63) < ignored < 2**63:
+        if ignored is not None and self.y.dtype.name == "uint64":
+            # Kernels see labels of 64 bits as signed.
+            ignored = ignored - 2**64 if ignored >= 2**63 else None if ignored < 0 else ignored
+        # Of real labels the lowest stands for those that are no integer.
+        lowest = -(2**63) + (self.y.dtype.kind not in "iu")
+        if ignored is not None and not lowest <= ignored < 2**63:
             ignored = None  # no label can be that
         return _core.rowwise(
             self.index, self.dtype.name, mode, self.shape, self.classes,

@@ -10,6 +10,12 @@ from numpy.typing import NDArray
 
 Array: TypeAlias = NDArray[Any]
 
+# What the kernels can read, in either byte order.
+_DTYPES = {
+    "bool",
+    *(f"{kind}{bits}" for kind in ("int", "uint") for bits in (8, 16, 32, 64)),
+    *("bfloat16", "float16", "float32", "float64", np.dtype(np.longdouble).name),
+}
 # More work than this to prove that two arrays do not overlap counts as overlap.
 _OVERLAP_WORK = 10_000
 
@@ -27,21 +33,27 @@ def as_array(name: str, x: Any) -> Array:
     if isinstance(x, np.ma.MaskedArray):
         raise TypeError(f"{name}: got a masked array; expected an array without a mask")
     array = _convert(name, x)
-    if array.dtype.kind == "O" and hasattr(x, "to_numpy"):
+    if array.dtype.kind == "O" and hasattr(x, "to_numpy") and _is_nullable_number(x):
         # pandas' nullable dtypes become object arrays unless told what stands for a null.
         with contextlib.suppress(TypeError, ValueError):
             array = x.to_numpy(dtype=np.float64, na_value=np.nan)
-    if array.dtype.kind not in "biuf" and array.dtype.name != "bfloat16":
+    if array.dtype.name not in _DTYPES:
         raise TypeError(f"{name}: got dtype {array.dtype}; expected a real, integer or bool dtype")
     return array
 
 
+def _is_nullable_number(x: Any) -> bool:
+    """Whether the column or columns of a pandas object are numbers or booleans."""
+    dtypes = [x.dtype] if hasattr(x, "dtype") else list(getattr(x, "dtypes", ()))
+    return bool(dtypes) and all(getattr(dtype, "kind", "O") in "biuf" for dtype in dtypes)
+
+
 def _convert(name: str, x: Any) -> Array:
-    if hasattr(x, "__dlpack__") and not hasattr(x, "__array__"):
-        return np.from_dlpack(x)
     try:
+        if hasattr(x, "__dlpack__") and not hasattr(x, "__array__"):
+            return np.from_dlpack(x)
         return np.asarray(x)
-    except (ValueError, TypeError, RuntimeError) as error:
+    except (ValueError, TypeError, RuntimeError, BufferError) as error:
         kind = TypeError if isinstance(error, TypeError) else ValueError
         raise kind(f"{name}: got {type(x).__name__}; expected an array-like ({error})") from error
 

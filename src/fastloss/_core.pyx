@@ -608,6 +608,14 @@ def reduced(
 
 # ---- the short path ----
 
+cpdef tuple key_of(dict kwargs):
+    """Keywords as a key; equal numbers of different types are different keys."""
+    cdef list key = []
+    for name, value in kwargs.items():
+        key += (name, value, type(value))
+    return tuple(key)
+
+
 cdef class ShortPath:
     """The four calls of a loss, answered at once where they need no interpretation.
 
@@ -670,8 +678,10 @@ cdef class ShortPath:
 
     cdef ShortPath bound(self, dict kwargs):
         """This loss with other parameters, if it is kept; None if not, or if it has options."""
+        if not self._kept:
+            return None
         try:
-            return self._kept.get(tuple(kwargs.items()))
+            return self._kept.get(key_of(kwargs))
         except (TypeError, ValueError):  # not hashable: an array, a memoryview
             return None
 

@@ -156,7 +156,7 @@ int fl_compiled(const fl_table **tables);
 /* How many of these, from the lowest on, this processor and operating system can run. */
 int fl_runnable(void);
 
-/* Reads a class label of any dtype as int64; INT64_MIN where it is no integer. */
+/* Reads class labels of any dtype as int64, negative where they cannot be a class. */
 typedef void fl_label_fn(int64_t *dst, const char *src, ptrdiff_t stride, ptrdiff_t n);
 fl_label_fn *fl_label_loader(fl_source source, int swapped);
 

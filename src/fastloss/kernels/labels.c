@@ -1,11 +1,10 @@
-/* Class labels of every dtype as int64, INT64_MIN where the value is no integer that fits. */
+/* Class labels of every dtype as int64: INT64_MIN where a real number is no integer that fits, and
+ * unsigned labels beyond INT64_MAX as negative ones, which are no classes either. */
 #include <stdint.h>
 #include <string.h>
 
 #include "fastloss.h"
 #include "readers.h"
-
-static int64_t label_of_unsigned(uint64_t x) { return x <= INT64_MAX ? (int64_t)x : INT64_MIN; }
 
 static int64_t label_of_real(long double x) {
   if (!(x > -0x1p63L && x < 0x1p63L)) return INT64_MIN;
@@ -31,7 +30,7 @@ LABELS(labels_u16, READ_U16, AS_IT_IS)
 LABELS(labels_i32, READ_I32, AS_IT_IS)
 LABELS(labels_u32, READ_U32, AS_IT_IS)
 LABELS(labels_i64, READ_I64, AS_IT_IS)
-LABELS(labels_u64, READ_U64, label_of_unsigned)
+LABELS(labels_u64, READ_U64, (int64_t))
 LABELS(labels_half, READ_HALF, label_of_real)
 LABELS(labels_bfloat, READ_BFLOAT, label_of_real)
 LABELS(labels_float, READ_FLOAT, label_of_real)
