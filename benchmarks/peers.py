@@ -37,6 +37,7 @@ import numpy as np
 from cases import Array, Call, Case, arguments, cases, check
 
 import fastloss as fl
+from fastloss._losses import UNIT
 
 Times = dict[str, float]
 
@@ -47,6 +48,7 @@ REST = 2e-3
 # Arrays of a case that together have as many bytes are in no cache.
 IN_MEMORY = 50_000_000
 ELEMENTS = (100_000, 10_000_000)
+SMALL = 1_000_000
 
 # What a call takes beyond its outputs, its threads' start included, told by the peak of a process
 # of its own. Not by `ru_maxrss`, which a process inherits from the one that starts it.
@@ -232,7 +234,8 @@ def _move(y: Array, z: Array, out: Array | None) -> None:
 
 def limits(case: Case, y: Array, z: Array, threads: int, pool: ThreadPoolExecutor) -> list[Call]:
     """Return calls that move the data of the case and do hardly anything else."""
-    if y.nbytes + z.nbytes < IN_MEMORY:
+    reads_all = case.record.kind != "sparse" or case.record.y_pred != UNIT
+    if y.nbytes + z.nbytes < IN_MEMORY or not reads_all:
         return []
     y, z = y.ravel(), z.ravel()
     out = np.empty_like(z) if case.gradient else None
@@ -297,7 +300,8 @@ def measure(case: Case, peers: list[str], threads: int, repeats: int) -> Times:
     with ThreadPoolExecutor(threads) as pool:
         ways = limits(case, y, z, threads, pool)
         calls |= {f"limit {way}": call for way, call in enumerate(ways)}
-        best = best_times(calls, repeats)
+        # What takes microseconds is cheap to repeat, and needs it: it hangs on the threads' start.
+        best = best_times(calls, 3 * repeats if case.elements < SMALL else repeats)
     times = {name: seconds / case.elements * 1e9 for name, seconds in best.items()}
     moved = [times.pop(f"limit {way}") for way in range(len(ways))]
     return times | ({"limit": min(moved)} if moved else {})
@@ -334,6 +338,38 @@ def pin(threads: int) -> None:
     """Keep the process on as many processors as threads, which binds all libraries alike."""
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:threads])
+
+
+class OthersWork:
+    """What share of the processors other processes took: figures of a busy machine are worthless.
+
+    `share` is None where the system does not tell.
+    """
+
+    def __init__(self) -> None:
+        self._start = self._seconds()
+
+    @staticmethod
+    def _seconds() -> tuple[float, float, float] | None:
+        """Return time on the clock, of all processes, and of this one."""
+        file = Path("/proc/stat")
+        if not file.exists():
+            return None
+        user, nice, system, _idle, _wait, *interrupts = map(
+            int, file.read_text().splitlines()[0].split()[1:9]
+        )
+        busy = (user + nice + system + sum(interrupts)) / os.sysconf("SC_CLK_TCK")
+        return time.perf_counter(), busy, time.process_time()
+
+    @property
+    def share(self) -> float | None:
+        """Share of the processors' time since this object was made."""
+        if self._start is None:
+            return None
+        clock, busy, own = (
+            b - a for a, b in zip(self._start, self._seconds() or self._start, strict=True)
+        )
+        return max(0.0, busy - own) / (clock * (os.cpu_count() or 1))
 
 
 # ---- telling ----
@@ -476,13 +512,16 @@ def main() -> int:
         print(f"--only: got {given.only!r}, which matches no case", file=sys.stderr)
         return 2
     memory, small = extra_memory(given.threads), small_calls(given.repeats)
-    rows = {}
+    rows, others = {}, OthersWork()
     for case in chosen:
         if sys.stderr.isatty():
             print(f"{case!s:75}", end="\r", file=sys.stderr, flush=True)
         rows[case] = measure(case, peers, given.threads, given.repeats)
-    described = machine(given.threads, peers)
-    print(f"Measured on: {described}.\n")
+    described, share = machine(given.threads, peers), others.share
+    print(f"Measured on: {described}.")
+    if share is not None:
+        print(f"Other processes took {share:.0%} of the processors meanwhile.")
+    print()
     show(goals(rows, small, memory), given.markdown)
     calls = [["call on 8 float32", "ns"], *([f"`{k}`", f"{v:.0f}"] for k, v in small.items())]
     show(calls, given.markdown)
@@ -491,6 +530,7 @@ def main() -> int:
     if given.json:
         figures = {
             "machine": described,
+            "share_of_others": share,
             "extra_kib_per_thread": memory,
             "ns_per_call_on_8": small,
             "ns_per_element": {str(case): times for case, times in rows.items()},
