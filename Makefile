@@ -35,7 +35,7 @@ lint: .venv-lint/installed
 	.venv-lint/bin/python tools/make_stub.py --check
 
 bench: .venv-bench/installed
-	.venv-bench/bin/python -m pytest benchmarks -p no:cacheprovider -o python_files='bench_*.py' -o python_functions=bench -q --benchmark-columns=min,median --benchmark-sort=min --benchmark-min-rounds=5 --benchmark-max-time=0.1
+	.venv-bench/bin/python -m pytest benchmarks -p no:cacheprovider -q --benchmark-columns=min,median --benchmark-sort=min --benchmark-min-rounds=5 --benchmark-max-time=0.1
 
 peers: .venv-bench/installed
 	.venv-bench/bin/python benchmarks/peers.py
