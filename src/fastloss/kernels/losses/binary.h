@@ -19,15 +19,15 @@ LOSS(binary_cross_entropy, {
   hess = (t == 0 ? 0 : t / q / q) + (tc == 0 ? 0 : tc / qc / qc);
 })
 
-/* log(1 + e^z) - y z cancels for right answers. Split: with e = exp(-|z|) and
+/* log(1 + e^z) - y z cancels for right answers. Split: with e = exp(-|z|), formed beforehand, and
  *   c = 1 - y if z >= 0 else pos_weight y
  * the loss is c |z| + (1 - y + pos_weight y) log1p(e), and a right answer of infinite confidence
  * has c = 0. */
-LOSS(sigmoid_cross_entropy, {
+LOSS_AFTER(sigmoid_cross_entropy, EXP_NONPOSITIVE(-ABS(z)), {
   const T pos_weight = p[0], smoothing = p[1];
   CHECK_TRUE(OUTSIDE_UNIT(y));
   T t = pos_weight * SMOOTHED(y, smoothing), tc = SMOOTHED(1 - y, smoothing);
-  T a = ABS(z), e = EXP_NONPOSITIVE(-a), c = z >= 0 ? tc : t;
+  T a = ABS(z), c = z >= 0 ? tc : t;
   loss = (c == 0 ? 0 : c * a) + (tc + t) * LOG1P_UNIT(e);
   grad = (z >= 0 ? tc - t * e : tc * e - t) / (1 + e);
   hess = (tc + t) * e / ((1 + e) * (1 + e));
@@ -36,9 +36,9 @@ LOSS(sigmoid_cross_entropy, {
 /* The margin losses take labels {-1, +1} or {0, 1}; s is the sign of the label, m = s z. */
 #define LABEL_SIGN(y) ((y) > 0 ? 1 : (y) <= 0 ? -1 : (y))
 
-LOSS(logistic, {
+LOSS_AFTER(logistic, EXP_NONPOSITIVE(-ABS(LABEL_SIGN(y) * z)), {
   CHECK_LABEL(y);
-  T s = LABEL_SIGN(y), m = s * z, e = EXP_NONPOSITIVE(-ABS(m));
+  T s = LABEL_SIGN(y), m = s * z;
   loss = (m < 0 ? -m : 0) + LOG1P_UNIT(e);
   grad = -s * (m >= 0 ? e : 1) / (1 + e);
   hess = e / ((1 + e) * (1 + e));
