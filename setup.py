@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
+import sys
+import sysconfig
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -14,18 +17,19 @@ from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 
 PACKAGE = Path("src/fastloss")
+# One extension for CPython 3.11 and all later ones; a free-threaded interpreter has no such ABI.
+STABLE_ABI = not sysconfig.get_config_var("Py_GIL_DISABLED")
 # The loops vectorise only with -O3 and the two -fno-; contraction needs gnu11. Nothing here may
 # change what NaN and infinity mean.
 FLAGS = [
     "-std=gnu11",
     "-O3",
-    "-g1",
     "-fno-math-errno",
     "-fno-trapping-math",
     "-ffp-contract=fast",
     "-fopenmp-simd",
-    "-fvisibility=hidden",
 ]
+UNIX_FLAGS = ["-g1", "-fvisibility=hidden", "-pthread"]
 # Without it gcc handles the first elements of every block one by one.
 OPTIONAL_FLAGS = ["--param=vect-max-peeling-for-alignment=0"]
 OPENMP_TEST = "#include <omp.h>\nint main(void) { return omp_get_max_threads() < 1; }\n"
@@ -36,18 +40,39 @@ class BuildExtension(build_ext):
 
     def build_extensions(self) -> None:
         """Choose the flags, then build."""
+        if self.compiler.compiler_type == "msvc":
+            self.use_clang_cl()
+            compile_flags, link_flags = [f"/clang:{flag}" for flag in FLAGS], []
+        else:
+            compile_flags, link_flags = self.unix_flags()
+        for extension in self.extensions:
+            extension.extra_compile_args = compile_flags
+            extension.extra_link_args = link_flags
+        super().build_extensions()
+
+    def use_clang_cl(self) -> None:
+        """Take clang-cl for cl, which has neither the attributes nor the loops of the kernels."""
+        clang = shutil.which("clang-cl")
+        if clang is None:
+            raise SystemExit("fastloss needs clang-cl, a part of LLVM, to be built on Windows")
+        self.compiler.initialize(self.plat_name)
+        self.compiler.cc = clang
+        self.compiler.compile_options.remove("/GL")
+
+    def unix_flags(self) -> tuple[list[str], list[str]]:
+        """Flags of compiler and linker."""
         known = [flag for flag in OPTIONAL_FLAGS if self.compiles("int main(void) {}\n", flag)]
+        flags = FLAGS + UNIX_FLAGS + known
+        if sys.platform == "darwin":  # Grand Central Dispatch; a second libomp would crash torch's
+            return flags, []
         openmp = ["-fopenmp"] if self.compiles(OPENMP_TEST, "-fopenmp") else []
         print(
             "fastloss: built with OpenMP"
             if openmp
-            else "fastloss: THE COMPILER HAS NO OPENMP (-fopenmp): calls will use one thread",
+            else "fastloss: THE COMPILER HAS NO OPENMP (-fopenmp): its limits will not be seen",
             flush=True,
         )
-        for extension in self.extensions:
-            extension.extra_compile_args = FLAGS + known + openmp
-            extension.extra_link_args = openmp
-        super().build_extensions()
+        return flags + openmp, ["-pthread", *openmp]
 
     def compiles(self, program: str, flag: str) -> bool:
         """Whether a program can be compiled and linked with a flag."""
@@ -62,9 +87,17 @@ class BuildExtension(build_ext):
 core = Extension(
     "fastloss._core",
     sources=[str(PACKAGE / "_core.pyx"), *sorted(map(str, PACKAGE.glob("kernels/*.c")))],
-    depends=sorted(map(str, PACKAGE.glob("kernels/**/*.h"))),
+    depends=sorted(map(str, [*PACKAGE.glob("kernels/**/*.h"), *PACKAGE.glob("*.pxi")])),
     include_dirs=[str(PACKAGE / "kernels"), np.get_include()],
-    define_macros=[("NPY_NO_DEPRECATED_API", "NPY_2_0_API_VERSION")],
+    define_macros=[
+        ("NPY_NO_DEPRECATED_API", "NPY_2_0_API_VERSION"),
+        *([("Py_LIMITED_API", "0x030B0000")] if STABLE_ABI else []),
+    ],
+    py_limited_api=STABLE_ABI,
 )
 
-setup(ext_modules=cythonize([core]), cmdclass={"build_ext": BuildExtension})
+setup(
+    ext_modules=cythonize([core]),
+    cmdclass={"build_ext": BuildExtension},
+    options={"bdist_wheel": {"py_limited_api": "cp311"}} if STABLE_ABI else {},
+)

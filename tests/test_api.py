@@ -7,12 +7,12 @@ import inspect
 import pickle
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 import pytest
-from samples import OTHER, same_bits, sample
+from samples import DTYPES, OTHER, same_bits, sample
 
 import fastloss as fl
 from fastloss._losses import BY_NAME, RECORDS, Parameter, Record
@@ -328,3 +328,94 @@ def test_same_program() -> None:
         [sys.executable, "-m", "fastloss", "--version"], capture_output=True, text=True, check=True
     )
     assert done.stdout == f"fastloss {fl.__version__}\n"
+
+
+class _Plain(np.ndarray[Any, Any]):
+    """Arrays that are none of the short path's."""
+
+
+def _items(result: Any) -> tuple[Any, ...]:
+    return result if isinstance(result, tuple) else (result,)
+
+
+def _calls(record: Record, weight: Any) -> Iterator[tuple[str, dict[str, Any]]]:
+    methods = ["__call__", "grad", "value_and_grad"]
+    methods += ["grad_and_hess"] if record.has_hessian else []
+    for method in methods:
+        for reduction in record.reductions:
+            yield method, {"reduction": reduction}
+            yield method, {"reduction": reduction, "sample_weight": weight, "num_threads": 1}
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@ALL
+def test_short_and_general_path_agree(
+    record: Record, dtype: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    s = sample(record, dtype, (40, 30))
+    weights = [s.w, s.w[:, ::-1].astype(np.float64)[:, ::-1], s.w[:1]]
+    targets = [s.y, s.y.copy(order="F"), s.y.astype(np.float16)]
+    predictions = [s.z, s.z.copy(order="F"), s.z[::-1].copy()[::-1]]
+    general: list[str] = []
+    whole = fl.Loss._general
+
+    def counted(self: fl.Loss, call: str, *args: Any) -> Any:
+        general.append(call)
+        return whole(self, call, *args)
+
+    monkeypatch.setattr(fl.Loss, "_general", counted)
+    loss = fl.get(record.name)
+    for i, z in enumerate(predictions):
+        y, w = targets[i], weights[i]
+        for method, kwargs in _calls(record, w):
+            call = getattr(loss, method)
+            short = call(y, z, **kwargs)
+            assert not general, (method, kwargs)
+            with monkeypatch.context() as patch:
+                patch.setattr(fl.Loss, "_short", lambda *_: None)
+                wanted = call(y.view(_Plain), z, **kwargs)
+            assert general
+            general.clear()
+            for one, other in zip(_items(short), _items(wanted), strict=True):
+                same_bits(one, other)
+
+
+@pytest.mark.parametrize("name", ["huber", "sparse_softmax_cross_entropy"])
+def test_general_path_hands_converted_arguments_on(name: str) -> None:
+    s = sample(BY_NAME[name], "float64", (20,))
+    loss = fl.get(name)
+    same_bits(loss(s.y.tolist(), s.z.tolist()), loss(s.y, s.z))
+    same_bits(
+        loss.grad(s.y.view(_Plain), s.z, sample_weight=s.w.tolist()),
+        loss.grad(s.y, s.z, sample_weight=s.w),
+    )
+
+
+def test_kept_parameters_with_options() -> None:
+    """A loss with parameters given in the call is made once, with options or without."""
+    y, z, w = np.random.default_rng(5).normal(size=(3, 50)) ** 2
+    loss = fl.get("huber")
+    first = loss(y, z, delta=0.5, sample_weight=w)
+    (kept,) = loss._kept.values()
+    assert loss(y, z, delta=0.5, sample_weight=w.tolist()) == first
+    assert loss(y, z, delta=0.5, sample_weight=w, reduction="sum", num_threads=2) > 0
+    assert list(loss._kept.values()) == [kept]
+    assert kept(y, z, sample_weight=w) == first
+
+
+def test_in_place_and_overlapping_outputs() -> None:
+    random = np.random.default_rng(6)
+    y, z = random.normal(size=(2, 60))
+    wanted = fl.log_cosh.grad(y, z)
+    same = z.copy()
+    assert fl.log_cosh.grad(y, same, out=same) is same
+    same_bits(same, wanted)
+    over_target = y.copy()
+    same_bits(fl.log_cosh.grad(over_target, z, out=over_target), wanted)
+    both = random.normal(size=61)
+    with pytest.raises(ValueError, match="out: got an array that partly overlaps y_pred"):
+        fl.log_cosh.grad(y, both[:60], out=both[1:])
+    pair = np.empty(60), np.empty(60)
+    assert fl.log_cosh.grad_and_hess(y, z, out=pair)[1] is pair[1]
+    with pytest.raises(ValueError, match="out: got two arrays that overlap"):
+        fl.log_cosh.grad_and_hess(y, z, out=(pair[0], pair[0]))

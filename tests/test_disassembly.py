@@ -21,6 +21,7 @@ ARITHMETIC = re.compile(
     r"\tv(?:add|sub|mul|div|sqrt|max|min|cmp\w*|blend\w*|and\w*|or|xor|fn?m(?:add|sub)\d+)p[sd]\s.*%"
 )
 POINTWISE_MODES = ("sum", "wsum", "loss", "grad", "sum_grad", "loss_grad", "grad_hess")
+LAYOUTS = ("across", "along")
 TARGETS = ("dense", "smoothed", "sparse")
 
 
@@ -46,12 +47,18 @@ def kernel_names(isa: str) -> list[str]:
     for dtype in ("f32", "f64"):
         names += [f"{k}_{dtype}_{mode}_{isa}" for k in pointwise for mode in POINTWISE_MODES]
         names += [
-            f"{k}_{dtype}_{step}_{target}_{isa}"
+            f"{k}_{dtype}_{step}_{layout}_{target}_{isa}"
             for k in rowwise
             for step in ("accumulate", "derive")
+            for layout in LAYOUTS
             for target in TARGETS
         ]
-        names += [f"softmax_{dtype}_{step}_{isa}" for step in ("scan", "again", "finish")]
+        names += [
+            f"softmax_{dtype}_{step}_{layout}_{isa}"
+            for step in ("scan", "again")
+            for layout in LAYOUTS
+        ]
+        names.append(f"softmax_{dtype}_finish_{isa}")
     return names
 
 

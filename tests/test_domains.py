@@ -277,3 +277,86 @@ def test_weights_may_be_anything_real() -> None:
     y, z, w = np.zeros(3), np.ones(3), np.array([-1.0, 0.0, 3.0])
     assert fl.mse(y, z, sample_weight=w) == 1.0
     assert math.isinf(fl.mse(y, z, sample_weight=[1.0, math.inf, 1.0], reduction="sum"))
+
+
+def next_to(x: float, towards: float, dtype: str) -> float:
+    return float(np.nextafter(np.dtype(dtype).type(x), np.dtype(dtype).type(towards)))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("hard", [False, True])
+def test_values_next_to_a_domain(hard: bool, dtype: str) -> None:
+    """The kernels judge by signs first: neither a rounding nor a zero's sign may mislead them."""
+    n = 3000
+    z = np.full(n, 0.25, dtype)
+    base = np.resize([0.0, 1.0] if hard else [0.0, 1.0, 0.5], n).astype(dtype)
+    for loss in (fl.binary_cross_entropy, fl.sigmoid_cross_entropy):
+        for value in (-0.0, math.nan, 0.0, 1.0):
+            y = base.copy()
+            y[2000] = value
+            losses = loss(y, z, reduction="none")
+            assert math.isnan(losses[2000]) == math.isnan(value)
+        for value in (next_to(0, -1, dtype), next_to(1, 2, dtype), 2.0, -1.0, math.inf):
+            y = base.copy()
+            y[2000] = value
+            with pytest.raises(ValueError, match=r"y_true.*2000"):
+                loss(y, z)
+    for value in (next_to(0, -1, dtype), next_to(1, 2, dtype)):
+        z[1500] = value
+        with pytest.raises(ValueError, match=r"y_pred.*1500"):
+            fl.binary_cross_entropy(base, z)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("labels", [(-1.0, 1.0), (0.0, 1.0), (1.0,), (-0.0, 1.0)])
+@pytest.mark.parametrize("name", MARGIN)
+def test_labels_next_to_a_label(name: str, labels: tuple[float, ...], dtype: str) -> None:
+    loss = fl.get(name)
+    n = 3000
+    z = np.linspace(-3, 3, n).astype(dtype)
+    good = np.resize(labels, n).astype(dtype)
+    signs = np.where(good > 0, 1, -1).astype(dtype)
+    np.testing.assert_array_equal(loss(good, z, reduction="none"), loss(signs, z, reduction="none"))
+    with_nan = good.copy()
+    with_nan[2000] = math.nan
+    losses = loss(with_nan, z, reduction="none")
+    assert np.flatnonzero(np.isnan(losses)).tolist() == [2000]
+    np.testing.assert_array_equal(
+        np.delete(losses, 2000), np.delete(loss(signs, z, reduction="none"), 2000)
+    )
+    tiny = float(np.finfo(dtype).smallest_subnormal)
+    near = [tiny, -tiny, 0.5, 2.0, next_to(1, 0, dtype), next_to(-1, 0, dtype), -math.inf]
+    for value in near:
+        y = good.copy()
+        y[2000] = value
+        with pytest.raises(ValueError, match=r"y_true.*2000"):
+            loss(y, z)
+    for other in (-1.0, 0.0):
+        if other in good or not {0.0, -1.0} & set(labels):
+            continue
+        y = good.copy()
+        y[2500] = other
+        with pytest.raises(ValueError, match="2500"):
+            loss(y, z)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_hard_labels_among_soft_ones(dtype: str) -> None:
+    """A block of hard labels takes a shorter way, which gives the same bits."""
+    n = 1024
+    random = np.random.default_rng(9)
+    info = np.finfo(dtype)
+    p = random.uniform(0, 1, n).astype(dtype)
+    p[:8] = [0, 1, info.smallest_subnormal, info.tiny, info.eps, 1 - info.epsneg, 0.5, 0.75]
+    p[8:16] = p[:8]
+    y = random.integers(0, 2, n).astype(dtype)
+    y[:8], y[8:16] = 0, 1
+    mixed = y.copy()
+    mixed[-1] = 0.5
+    loss = fl.binary_cross_entropy
+    for call in (
+        lambda y: loss(y, p, reduction="none"),
+        lambda y: loss.grad(y, p, reduction="none"),
+        lambda y: loss.grad_and_hess(y, p, reduction="none")[1],
+    ):
+        np.testing.assert_array_equal(call(y)[:-1], call(mixed)[:-1])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import tracemalloc
 from collections.abc import Callable
 from typing import Any
@@ -102,7 +103,34 @@ def calls(n):
         except ValueError: pass
 calls(2000)
 before = now()
-calls(8000)
+calls(20_000)
 print(now() - before)
 """
     assert int(python(code)) < MEGABYTE
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs RLIMIT_AS")
+@pytest.mark.parametrize(
+    "call",
+    [
+        "fl.huber.grad(z, z)",
+        "fl.huber.grad(z[::-1], z, num_threads=4)",
+        "fl.huber(z, z, reduction='none')",
+        "fl.softmax_cross_entropy.grad(z.reshape(-1, 10), z.reshape(-1, 10))",
+    ],
+)
+def test_limit_of_memory(call: str, python: Callable[..., str]) -> None:
+    """No room for the result is a MemoryError; no room for threads is work without them."""
+    python(f"""
+import resource, numpy as np, fastloss as fl
+z = np.full(8_000_000, 0.1)
+used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (used + (4 << 20), resource.RLIM_INFINITY))
+try:
+    {call}
+except MemoryError:
+    pass
+else:
+    raise SystemExit("no MemoryError")
+assert fl.huber(z, z, num_threads=4) == 0
+""")

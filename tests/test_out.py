@@ -240,3 +240,21 @@ def test_broadcast_prediction() -> None:
     same_bits(out, fl.mse.grad(y, np.ones((4, 1))))
     with pytest.raises(ValueError, match=r"out: got shape \(4, 3\)"):
         fl.mse.grad(y, np.ones((4, 1)), out=np.empty((4, 3)))
+
+
+@pytest.mark.parametrize("offset", [0, 1, 16])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_large_output_that_is_there(dtype: str, offset: int) -> None:
+    """Outputs beyond the caches are written by other instructions, in whole lines."""
+    n = (32 << 20) // np.dtype(dtype).itemsize + 1029
+    random = np.random.default_rng(6)
+    y, z = random.normal(size=(2, n)).astype(dtype)
+    value, grad = fl.huber.value_and_grad(y, z)
+    around = np.full(n + offset + 3, 7, dtype)
+    out = around[offset : offset + n]
+    got, same = fl.huber.value_and_grad(y, z, out=out)
+    assert got == value
+    assert same is out
+    np.testing.assert_array_equal(out, grad)
+    np.testing.assert_array_equal(around[:offset], 7)
+    np.testing.assert_array_equal(around[offset + n :], 7)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -13,12 +13,23 @@ import pytest
 from samples import DTYPES, REDUCED, same_bits, sample
 
 import fastloss as fl
+from fastloss import _core
 from fastloss._losses import Record
+from fastloss._threads import _available
 
 ENVIRONMENT = {"FASTLOSS_NUM_THREADS": "", "OMP_NUM_THREADS": ""}
 SHOW = "import fastloss as fl; print(fl.get_num_threads())"
 
 
+@pytest.fixture
+def many_processors() -> Iterator[None]:
+    """Let teams be as large as the test asks, however few processors there are."""
+    _core.set_processors(8)
+    yield
+    _core.set_processors(_available())
+
+
+@pytest.mark.usefixtures("many_processors")
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("record", REDUCED, ids=lambda r: r.name)
 def test_same_bits(record: Record, dtype: str) -> None:
@@ -44,6 +55,7 @@ def test_same_bits(record: Record, dtype: str) -> None:
                 same_bits(got, wanted)
 
 
+@pytest.mark.usefixtures("many_processors")
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("size", [32_767, 32_768, 32_769, 1_000_003])
 def test_same_bits_at_the_edges_of_chunks(size: int, dtype: str) -> None:
@@ -169,6 +181,39 @@ assert (fl.huber(y, z), fl.huber.grad(y, z).tobytes()) == before
     assert done.returncode == 0, done.stderr
 
 
+def test_no_more_threads_than_processors(python: Callable[..., str]) -> None:
+    code = """
+import os, numpy as np, fastloss as fl
+z = np.zeros(1_000_000)
+fl.log_cosh(z, z, num_threads=50)
+print(len(os.listdir("/proc/self/task")) - before <= max(len(os.sched_getaffinity(0)), 1) - 1)
+"""
+    pytest.importorskip("os").sched_getaffinity(0)
+    start = "import os, numpy, fastloss; before = len(os.listdir('/proc/self/task'))"
+    assert python(start + code) == "True"
+
+
+def test_helpers_take_part() -> None:
+    """The processor time of a long job is spent in more than one thread."""
+    code = """
+import os, numpy as np, fastloss as fl
+from fastloss import _core
+_core.set_processors(3)
+z = np.random.default_rng(0).normal(size=3_000_000)
+before = set(os.listdir("/proc/self/task"))
+for _ in range(5):
+    fl.log_cosh(z, -z, num_threads=3)
+helpers = set(os.listdir("/proc/self/task")) - before
+assert len(helpers) == 2, helpers
+"""
+    pytest.importorskip("os").sched_getaffinity(0)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60
+    )
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.usefixtures("many_processors")
 def test_many_python_threads_at_once() -> None:
     z = np.random.default_rng(1).normal(size=300_000).astype(np.float32)
     y = np.zeros_like(z)

@@ -88,6 +88,14 @@ def log1p_rest(f: mp.mpf) -> mp.mpf:
     return (mp.log1p(f) - f + f * f / 2) / f**3
 
 
+def log1p_unit_rest(t: mp.mpf) -> mp.mpf:
+    """Factor P of log1p(x) = x (7/8 + P(t)), x = t + 1/2."""
+    x = t + mp.mpf(1) / 2
+    if abs(x) < mp.mpf("0.01"):
+        return series(lambda i: (-x) ** i / (i + 1), 40) - mp.mpf(7) / 8
+    return mp.log1p(x) / x - mp.mpf(7) / 8
+
+
 def atanh_rest(z: mp.mpf) -> mp.mpf:
     """Factor R of log((1 + s) / (1 - s)) = 2 s + s z R(z), z = s^2."""
     return series(lambda i: 2 * z**i / (2 * i + 3), 60)
@@ -122,6 +130,7 @@ def split_ln2(name: str, bits: int, dtype: type) -> str:
 def header() -> str:
     """Return the text of coefficients.h."""
     r_low, r_high = mp.log(mp.mpf(3) / 4), mp.log(mp.mpf(3) / 2)
+    t_low, t_high = -mp.mpf(1) / 2, mp.mpf(1) / 2
     f_low, f_high = -mp.mpf(1) / 4, mp.mpf(1) / 2
     z_high = (f_high / (2 + f_high)) ** 2
 
@@ -135,6 +144,9 @@ def header() -> str:
 
     def log1p_weight(f: mp.mpf) -> mp.mpf:
         return max(f * f, mp.mpf(2) ** -12)
+
+    def log1p_unit_weight(t: mp.mpf) -> mp.mpf:
+        return 1 / (log1p_unit_rest(t) + mp.mpf(7) / 8)
 
     def atanh_weight(z: mp.mpf) -> mp.mpf:
         return max(z, mp.mpf(2) ** -12)
@@ -152,6 +164,10 @@ def header() -> str:
               "the same in double"),
         array("LOG_F32_", remez(log1p_rest, log1p_weight, f_low, f_high, 7), np.float32,
               "log1p(f) = f - f^2/2 + f^3 P(f), -1/4 <= f <= 1/2"),
+        array("LOG1P_UNIT_F32_", remez(log1p_unit_rest, log1p_unit_weight, t_low, t_high, 9),
+              np.float32, "log1p(x) = x (7/8 + P(x - 1/2)), 0 <= x <= 1"),
+        array("LOG1P_UNIT_F64_", remez(log1p_unit_rest, log1p_unit_weight, t_low, t_high, 20),
+              np.float64, "the same in double"),
         array("LOG_F64_", remez(atanh_rest, atanh_weight, mp.mpf(0), z_high, 6),
               np.float64, "log1p(f) = 2 s + s z R(z), s = f / (2 + f), z = s^2"),
         split_ln2("LN2_F32", 15, np.float32),

@@ -81,11 +81,7 @@ class Loss(_core.ShortPath):
         self._rowwise = record.kind != "pointwise"
         index = (_ROWWISE if self._rowwise else _POINTWISE)[record.kernel]
         self._index = index
-        reals = _real_values(record, self._values)
-        short = (
-            not self._rowwise and len(record.reductions) > 1 and _holds_in_float32(record, reals)
-        )
-        self._set_kernel(index, short, record.has_hessian, tuple(reals))
+        self._describe()
         self.__doc__ = docstring(record)
         self.__name__ = self.__qualname__ = record.name
         self.__signature__ = _signature(record, self._values)
@@ -114,6 +110,35 @@ class Loss(_core.ShortPath):
     def has_hessian(self) -> bool:
         """Whether `grad_and_hess` is defined."""
         return self._record.has_hessian
+
+    def _describe(self) -> None:
+        """Tell the short path what it computes."""
+        record, values = self._record, self._values
+        is_root = record.reductions == ("mean",)
+        reals = _real_values(record, values)
+        ignored = values.get("ignore_index")
+        short = (
+            _holds_in_float32(record, reals)
+            and values.get("class_weight") is None
+            and (ignored is None or -(2**63) <= ignored < 2**63)
+        )
+        self._set_kernel(
+            self._index,
+            record.cost,
+            short,
+            record.has_hessian,
+            is_root,
+            record.y_pred == REAL,
+            _RootCall.PARAMETERS if is_root else tuple(reals),
+        )
+        if self._rowwise:
+            self._set_rows(
+                _target(record, values),
+                values["axis"],
+                values.get("label_smoothing", 0.0),
+                values.get("eps", 0.0),
+                ignored if short else None,
+            )
 
     def __repr__(self) -> str:
         changed = [
@@ -145,7 +170,14 @@ class Loss(_core.ShortPath):
         if call == "grad_and_hess" and not record.has_hessian:
             raise TypeError(f"{record.name} has no Hessian")
         options = _options(record, keywords)
+        given_weight = keywords.get("sample_weight")
         y, z = as_array("y_true", y_true), as_array("y_pred", y_pred)
+        if y is not y_true or z is not y_pred or options.sample_weight is not given_weight:
+            result = self._short(
+                call, y, z, options.sample_weight, options.reduction, options.out, options.threads
+            )
+            if result is not None:
+                return result
         kind = _RowwiseCall if self._rowwise else _PointwiseCall
         if record.reductions == ("mean",):
             kind = _RootCall
@@ -153,18 +185,15 @@ class Loss(_core.ShortPath):
 
     def _with(self, given: dict[str, Any]) -> Loss:
         """Return this loss with other parameters; the last few are kept for calls in a loop."""
+        plain = all(isinstance(value, (int, float, type(None))) for value in given.values())
+        if plain and (kept := self._kept.get(_core.key_of(given))) is not None:
+            return kept  # type: ignore[no-any-return]
         bound = Loss(self._record, _bind(self._record, self._values, given))
-        if all(isinstance(value, (int, float, type(None))) for value in given.values()):
+        if plain:
             if len(self._kept) >= _KEPT:
                 self._kept.clear()
             self._kept[_core.key_of(given)] = bound
         return bound
-
-    def _raise_domain_error(self, y: Array, z: Array, result: _core.Result) -> None:
-        record = self._record
-        arguments = [Argument("y_true", y, record.y_true), Argument("y_pred", z, record.y_pred)]
-        assert result.bad is not None
-        raise_domain_error(arguments, z.shape, z.dtype, result.bad)
 
 
 def _rebuild(name: str, params: dict[str, Any]) -> Loss:
@@ -242,6 +271,13 @@ def _holds_in_float32(record: Record, reals: list[float]) -> bool:
     )
 
 
+def _target(record: Record, values: Mapping[str, Any]) -> str:
+    """How the targets of a row-wise loss are given."""
+    if record.kind == "dense":
+        return "dense"
+    return "smoothed" if values.get("label_smoothing") else "sparse"
+
+
 def _check_float32(record: Record, values: Mapping[str, Any]) -> None:
     for p in record.parameters:
         if p.kind == "real" and not _holds_in_float32_one(p, values[p.name]):
@@ -268,7 +304,7 @@ def _options(record: Record, keywords: Mapping[str, Any]) -> Options:
         None if weight is None else as_array("sample_weight", weight),
         reduction,
         out,
-        _core.get_default_threads() if threads is None else check_threads(threads),
+        _core.current_threads() if threads is None else check_threads(threads),
     )
 
 
@@ -507,8 +543,10 @@ class _PointwiseCall(_Call):
 
     def pass_over(self, mode: str, out: list[Array], scale: float, w_scale: float, w: bool) -> Any:
         return _core.pointwise(
-            self.index, self.dtype.name, mode, self.shape, self.y, self.z, self.w, tuple(out),
+            self.index, self.record.cost, self.dtype.name, mode, self.shape, self.y, self.z, self.w,
+            tuple(out),
             self.parameters, scale, w_scale, self.options.threads, w,
+            self.options.out is not None,
         )  # fmt: skip
 
     def run(self, mode: str, out: list[Array], scale: float = 1, w_scale: float = 1) -> Any:
@@ -570,9 +608,12 @@ class _RootCall(_PointwiseCall):
     overflow or underflow; the root and the divisor of the gradient are formed here.
     """
 
+    # What the residuals and the squares are multiplied by.
+    PARAMETERS = (1.0, 1.0)
+
     def prepare(self) -> None:
         super().prepare()
-        self.parameters = (1.0, 1.0)
+        self.parameters = self.PARAMETERS
 
     def result(self) -> Any:
         if self.size == 0:
@@ -636,7 +677,7 @@ class _RowwiseCall(_Call):
             check_weight(self.w, self.shape, "row")
         self.ignored = self.values.get("ignore_index")
         self.smoothing = self.values.get("label_smoothing", 0.0)
-        self.target = "dense" if not self.sparse else "smoothed" if self.smoothing else "sparse"
+        self.target = _target(record, self.values)
         weights = self.values.get("class_weight")
         if weights is not None and len(weights) != self.classes:
             raise ValueError(
@@ -665,10 +706,8 @@ class _RowwiseCall(_Call):
     def counts_all(self) -> bool:
         return self.w is None and self.ignored is None
 
-    def classes_last(self, x: Array) -> Array:
-        return np.moveaxis(x, self.axis, -1)
-
-    def pass_over(self, mode: str, out: list[Array], scale: float, w_scale: float, w: bool) -> Any:
+    def ignored_label(self) -> int | None:
+        """The label to be ignored as the kernels see it; None if no label can be that."""
         ignored = self.ignored
         if ignored is not None and self.y.dtype.name == "uint64":
             # Kernels see labels of 64 bits as signed.
@@ -676,13 +715,15 @@ class _RowwiseCall(_Call):
         # Of real labels the lowest stands for those that are no integer.
         lowest = -(2**63) + (self.y.dtype.kind not in "iu")
         if ignored is not None and not lowest <= ignored < 2**63:
-            ignored = None  # no label can be that
+            return None
+        return ignored
+
+    def pass_over(self, mode: str, out: list[Array], scale: float, w_scale: float, w: bool) -> Any:
         return _core.rowwise(
-            self.index, self.dtype.name, mode, self.shape, self.classes,
-            self.y if self.sparse else self.classes_last(self.y), self.classes_last(self.z), self.w,
-            tuple(o if o.shape == self.shape else self.classes_last(o) for o in out),
-            self.target, self.class_weight, self.smoothing, self.values.get("eps", 0.0), ignored,
-            scale, w_scale, self.options.threads, w,
+            self.index, self.record.cost, self.dtype.name, mode, self.shape, self.axis, self.y,
+            self.z, self.w, tuple(out), self.target, self.class_weight, self.smoothing,
+            self.values.get("eps", 0.0), self.ignored_label(), scale, w_scale,
+            self.options.threads, w,
         )  # fmt: skip
 
     def run(self, mode: str, out: list[Array], scale: float = 1, w_scale: float = 1) -> Any:
@@ -690,6 +731,30 @@ class _RowwiseCall(_Call):
 
     def weight_pass(self, w_scale: float) -> float:
         return float(self.pass_over("sum", [], 1, w_scale, True).weight)
+
+
+def binding_of(loss: Loss, y: Array, z: Array) -> _core.Binding:
+    """Return how the core runs a loss over batches of these dtypes, classes last.
+
+    A loss that has only a mean, a root, is run as its squares, in float64, where those of float32
+    residuals neither overflow nor underflow.
+    """
+    record, values = loss._record, loss.params
+    dtype = computation_dtype(z)
+    if record.kind == "pointwise":
+        parameters = tuple(_real_values(record, values))
+        if record.reductions == ("mean",):
+            parameters, dtype = (1.0, 1.0), np.dtype(np.float64)
+        return _core.Binding(
+            False, loss._index, record.cost, dtype.name, parameters, "", None, 0.0, 0.0, None
+        )
+    call = _RowwiseCall(
+        record, loss._index, values, "value", _options(record, {"reduction": "none"}), y[:1], z[:1]
+    )
+    return _core.Binding(
+        True, loss._index, record.cost, dtype.name, (), call.target, call.class_weight,
+        call.smoothing, values.get("eps", 0.0), call.ignored_label(),
+    )  # fmt: skip
 
 
 # ---- the public functions ----

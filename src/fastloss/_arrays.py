@@ -8,14 +8,10 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from fastloss import _core
+
 Array: TypeAlias = NDArray[Any]
 
-# What the kernels can read, in either byte order.
-_DTYPES = {
-    "bool",
-    *(f"{kind}{bits}" for kind in ("int", "uint") for bits in (8, 16, 32, 64)),
-    *("bfloat16", "float16", "float32", "float64", np.dtype(np.longdouble).name),
-}
 # More work than this to prove that two arrays do not overlap counts as overlap.
 _OVERLAP_WORK = 10_000
 
@@ -37,7 +33,7 @@ def as_array(name: str, x: Any) -> Array:
         # pandas' nullable dtypes become object arrays unless told what stands for a null.
         with contextlib.suppress(TypeError, ValueError):
             array = x.to_numpy(dtype=np.float64, na_value=np.nan)
-    if array.dtype.name not in _DTYPES:
+    if not _core.readable(array):
         raise TypeError(f"{name}: got dtype {array.dtype}; expected a real, integer or bool dtype")
     return array
 

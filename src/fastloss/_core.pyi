@@ -1,4 +1,4 @@
-from typing import Any, Literal, overload
+from typing import Any, Literal, NamedTuple, overload
 
 from numpy.typing import ArrayLike, NDArray
 
@@ -85,8 +85,28 @@ class ShortPath:
         **params: Any,
     ) -> Pair: ...
     def _set_kernel(
-        self, kernel: int, short: bool, has_hess: bool, parameters: tuple[float, ...]
+        self,
+        kernel: int,
+        cost: float,
+        short: bool,
+        has_hess: bool,
+        is_root: bool,
+        is_real: bool,
+        parameters: tuple[float, ...],
     ) -> None: ...
+    def _set_rows(
+        self, target: str, axis: int, smoothing: float, eps: float, ignored: int | None
+    ) -> None: ...
+    def _short(
+        self,
+        call: str,
+        y_true: Array,
+        y_pred: Array,
+        weight: Array | None,
+        reduction: str,
+        out: Any,
+        threads: int,
+    ) -> Any: ...
 
 def key_of(kwargs: dict[str, Any]) -> tuple[Any, ...]: ...
 def isa_compiled() -> list[str]: ...
@@ -95,13 +115,17 @@ def isa() -> str: ...
 def _set_isa(name: str) -> None: ...
 def compiler() -> str: ...
 def openmp() -> int: ...
-def openmp_processors() -> int: ...
+def threads_offered() -> int: ...
+def set_processors(n: int) -> None: ...
 def set_default_threads(n: int) -> None: ...
 def get_default_threads() -> int: ...
+def current_threads() -> int: ...
 def after_fork_in_child() -> None: ...
+def readable(a: Array) -> bool: ...
 def kernels() -> tuple[list[str], list[str]]: ...
 def pointwise(
     kernel: int,
+    cost: float,
     dtype: str,
     mode: str,
     shape: tuple[int, ...],
@@ -114,13 +138,15 @@ def pointwise(
     w_scale: float,
     threads: int,
     weights_only: bool = ...,
+    existing: bool = ...,
 ) -> Result: ...
 def rowwise(
     kernel: int,
+    cost: float,
     dtype: str,
     mode: str,
     shape: tuple[int, ...],
-    classes: int,
+    axis: int,
     y: Array,
     z: Array,
     w: Array | None,
@@ -146,3 +172,54 @@ def reduced(
     w: Array | None,
     params: tuple[float, ...],
 ) -> tuple[bool, Array]: ...
+
+class Binding(NamedTuple):
+    rowwise: bool
+    kernel: int
+    cost: float
+    dtype: str
+    parameters: tuple[float, ...]
+    target: str
+    class_weight: Array | None
+    smoothing: float
+    eps: float
+    ignored: int | None
+
+class Fold:
+    def __init__(
+        self,
+        bindings: list[Binding],
+        y: Array,
+        z: Array,
+        w: Array | None,
+        own: list[tuple[int, int]],
+        width: int,
+        counters: int,
+    ) -> None: ...
+    def fits_arrays(self, y_true: Array, y_pred: Array, w: Array | None) -> bool: ...
+
+class Sums:
+    _size: int
+    _fold: Fold | None
+    _grouped: bool
+    _labels: int
+    _threads: int | None
+    def update(
+        self,
+        y_true: ArrayLike,
+        y_pred: ArrayLike,
+        sample_weight: ArrayLike | None = ...,
+        by: Any = ...,
+    ) -> None: ...
+    def _set_width(self, width: int, counters: int) -> None: ...
+    def _resize(self, groups: int) -> None: ...
+    def _fold_in(
+        self, y: Array, z: Array, w: Array | None, group: Array | None, slots: list[int] | None
+    ) -> bool: ...
+    def _add_group(self, slot: int, other: Sums, other_slot: int) -> None: ...
+    def _sum(self, slot: int, cell: int) -> tuple[int, tuple[int, int, int]]: ...
+    def _set_sum(self, slot: int, cell: int, total: int, special: tuple[int, int, int]) -> None: ...
+    def _count(self, slot: int, counter: int) -> int: ...
+    def _set_count(self, slot: int, counter: int, count: int) -> None: ...
+
+def number_values(x: Array, lowest: int, span: int) -> tuple[Array, list[int]]: ...

@@ -1,21 +1,30 @@
 # distutils: language = c
 # cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False
-# cython: cdivision=True, embedsignature=False, binding=False
+# cython: cdivision=True, embedsignature=False, binding=False, freethreading_compatible=True
 """Arrays in, kernels run, results out: knows no loss by name, and no rule of the public interface.
 
-`ShortPath` answers the commonest call, two equal contiguous float arrays and no option, with as
-little between call and kernel as possible. `pointwise`, `rowwise` and `reduced` take anything that
-`_api` has checked: they describe it to the C pipeline, share its chunks among threads, and add up
-the chunks' sums in their order.
+`ShortPath` answers common calls, ndarrays that need no interpretation, with as little between call
+and kernel as possible. `pointwise`, `rowwise` and `reduced` take anything that `_api` has checked:
+they describe it to the C pipeline, share its chunks among threads, and add up the chunks' sums in
+their order.
+
+Nothing here is guarded by the interpreter's lock: a pass has its own plan, scratch space and parts,
+and the settings that all passes read are single integers.
 """
 
 cimport cython
 cimport numpy as cnp
-from cython.parallel cimport prange, threadid
-from libc.math cimport INFINITY
+from cpython.exc cimport PyErr_CheckSignals
+from libc.math cimport INFINITY, fabs, isfinite, isinf, ldexp, sqrt
 from libc.stddef cimport ptrdiff_t
-from libc.stdint cimport int64_t
-from libc.stdlib cimport calloc, free, malloc
+from libc.stdint cimport (
+    int8_t, int16_t, int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t)
+from libc.stdlib cimport calloc, free, malloc, realloc
+from libc.string cimport memset
+
+from typing import NamedTuple
+
+import numpy as np
 
 cnp.import_array()
 
@@ -87,13 +96,14 @@ cdef extern from "pipeline.h" nogil:
         ptrdiff_t strides[64]
     ctypedef struct fl_output:
         char *data
-        int native, direct
+        int native, direct, streamed
         ptrdiff_t strides[64]
     ctypedef struct fl_plan:
         const fl_table *table
         fl_dtype dtype
         fl_mode mode
         int weighted
+        double cost
         double scale, w_scale
         double params[4]
         int ndim
@@ -112,7 +122,7 @@ cdef extern from "pipeline.h" nogil:
         double smoothing, eps
         const void *class_weight
     ptrdiff_t fl_chunk(const fl_plan *plan)
-    void *fl_scratch_new()
+    void *fl_scratch_new(const fl_plan *plan)
     void fl_scratch_free(void *scratch)
     int64_t fl_run(
         const fl_plan *plan, ptrdiff_t start, ptrdiff_t stop, void *scratch, fl_sum *sums)
@@ -122,15 +132,30 @@ cdef extern from "pipeline.h" nogil:
         const fl_plan *plan, ptrdiff_t kept, ptrdiff_t start, ptrdiff_t stop, void *scratch,
         fl_sum *grad, fl_sum *hess)
 
+cdef extern from "team.h" nogil:
+    ctypedef struct fl_stretch:
+        pass
+    ctypedef void fl_work_fn(int member, void *context) noexcept
+    void fl_share_out(fl_stretch *stretches, int members, ptrdiff_t first, ptrdiff_t stop)
+    ptrdiff_t fl_take(fl_stretch *stretches, int members, int member)
+    void fl_team_run(int size, fl_work_fn *work, void *context, double nanoseconds)
+    void fl_team_after_fork()
+    int fl_team_offered()
+    int fl_team_allowed()
+    double fl_seconds()
+
+cdef extern from "flags.h" nogil:
+    ctypedef struct fl_flags:
+        pass
+    void fl_flags_save(fl_flags *flags)
+    void fl_flags_restore(const fl_flags *flags)
+
 cdef extern from *:
     """
     #ifdef _OPENMP
-    #include <omp.h>
     #define FL_OPENMP _OPENMP
-    static int fl_omp_procs(void) { return omp_get_num_procs(); }
     #else
     #define FL_OPENMP 0
-    static int fl_omp_procs(void) { return 1; }
     #endif
     #if defined(__clang__)
     #define FL_COMPILER "clang " __clang_version__
@@ -139,15 +164,21 @@ cdef extern from *:
     #endif
     """
     int FL_OPENMP
-    int fl_omp_procs() nogil
     const char *FL_COMPILER
 
 
 cdef enum:
-    # Elements (rows times classes) below which waking a team costs more than it saves.
-    TEAM_ELEMENTS = 32768
+    # Nanoseconds of one thread's work below which a team costs more than it saves.
+    TEAM_WORK = 20000
     # Elements below which giving up the interpreter's lock is not worth its price.
     NOGIL_ELEMENTS = 1024
+    # Outputs of so many bytes are in no cache when they are read again.
+    STREAM_BYTES = 32 << 20
+    # Elements after which a pass first looks whether it is to be interrupted.
+    SLICE_ELEMENTS = 1048576
+
+# Seconds between two looks for signals: each takes the interpreter's lock, for which it may wait.
+cdef double LOOK_SECONDS = 0.05
 
 
 # ---- instruction sets and threads ----
@@ -158,11 +189,10 @@ cdef int runnable = fl_runnable()
 cdef const fl_table *table = tables[runnable - 1]
 
 cdef int default_threads = 1
-# One team at a time: a second Python thread that calls meanwhile runs serially. Read and written
-# with the interpreter's lock held.
-cdef bint team_busy = False
-# OpenMP's own threads do not survive a fork: a child that asked for a team would wait for ever.
-cdef bint forked = False
+cdef int processors = 1
+# What OpenMP would have used at the start; if it is less later on, that is a limit, as
+# threadpoolctl sets it.
+cdef int allowed_at_start = fl_team_allowed()
 
 
 def isa_compiled():
@@ -200,9 +230,15 @@ def openmp():
     return FL_OPENMP
 
 
-def openmp_processors():
-    """Number of processors that OpenMP would use."""
-    return fl_omp_procs()
+def threads_offered():
+    """Number of threads that the system offers; 1 if this module was built without any."""
+    return fl_team_offered()
+
+
+def set_processors(int n):
+    """Number of processors that this process may use: no team is larger."""
+    global processors
+    processors = n
 
 
 def set_default_threads(int n):
@@ -212,15 +248,19 @@ def set_default_threads(int n):
 
 
 def get_default_threads():
-    """Number of threads of calls that do not say."""
+    """Number of threads of calls that do not say, as it was set."""
     return default_threads
+
+
+cpdef int current_threads() noexcept:
+    """Number of threads of calls that do not say, no more than the present limit of OpenMP."""
+    cdef int allowed = fl_team_allowed()
+    return min(default_threads, allowed) if allowed < allowed_at_start else default_threads
 
 
 def after_fork_in_child():
     """Run serially from now on."""
-    global forked, team_busy
-    forked = True
-    team_busy = False
+    fl_team_after_fork()
 
 
 def kernels():
@@ -263,59 +303,138 @@ cdef bint needs_scratch(const fl_plan *plan) noexcept nogil:
         return True
     if plan.weighted and not plan.w.direct:
         return True
-    if plan.mode >= FL_LOSS and not plan.out[0].direct:
+    if plan.mode >= FL_LOSS and (not plan.out[0].direct or plan.out[0].streamed):
         return True
-    return plan.mode >= FL_LOSS_GRAD and not plan.out[1].direct
+    return plan.mode >= FL_LOSS_GRAD and (not plan.out[1].direct or plan.out[1].streamed)
+
+
+cdef double elements_of(const fl_plan *plan, ptrdiff_t size) noexcept nogil:
+    """Elements, or rows times classes."""
+    return <double>size if plan.rowwise == NULL else <double>size * max(plan.classes, 1)
+
+
+cdef double nanoseconds_of(const fl_plan *plan) noexcept nogil:
+    """About how long one thread takes."""
+    return elements_of(plan, plan.size) * plan.cost * (1 if plan.dtype == FL_F32 else 2)
 
 
 cdef int team_size(const fl_plan *plan, int threads, ptrdiff_t jobs) noexcept:
-    """Threads to use: 1 for small work, in a forked child, or while another team runs."""
-    cdef ptrdiff_t elements = plan.size
-    if plan.rowwise != NULL:
-        elements *= max(plan.classes, 1)
-    if FL_OPENMP == 0 or forked or team_busy or threads <= 1 or elements < TEAM_ELEMENTS:
+    """Threads to ask for: 1 for small work."""
+    if nanoseconds_of(plan) < TEAM_WORK:
         return 1
-    return <int>min(<ptrdiff_t>threads, jobs)
+    return <int>min(<ptrdiff_t>min(threads, processors), jobs)
+
+
+# What the members of a team share.
+cdef struct Work:
+    const fl_plan *plan
+    ptrdiff_t chunk
+    int team
+    bint weights
+    fl_stretch *stretches
+    void **scratch
+    Part *parts
+
+
+cdef void run_member(int member, void *context) noexcept nogil:
+    """Run chunks until there are none."""
+    cdef const Work *work = <const Work *>context
+    cdef ptrdiff_t i = fl_take(work.stretches, work.team, member)
+    while i >= 0:
+        run_chunk(
+            work.plan, work.chunk, i, work.scratch[member], &work.parts[i], work.weights)
+        i = fl_take(work.stretches, work.team, member)
+
+
+cdef int run_slices(Work *work, ptrdiff_t count) except -1 nogil:
+    """Run all chunks, a slice of them at a time, unless a signal's handler raises meanwhile."""
+    cdef double per_chunk = elements_of(work.plan, work.chunk)
+    cdef ptrdiff_t slice = max(<ptrdiff_t>work.team, <ptrdiff_t>(SLICE_ELEMENTS / per_chunk))
+    cdef ptrdiff_t first = 0, stop
+    cdef double looked = 0, start = 0
+    if slice < count:
+        looked = start = fl_seconds()
+    while True:
+        stop = min(first + slice, count)
+        fl_share_out(work.stretches, work.team, first, stop)
+        fl_team_run(work.team, run_member, work, nanoseconds_of(work.plan))
+        if stop == count:
+            return 0
+        look_for_signals(&looked)
+        if fl_seconds() - start < LOOK_SECONDS / 2:
+            slice *= 2
+        start = fl_seconds()
+        first = stop
+
+
+cdef int look_for_signals(double *looked) except -1 nogil:
+    """Run the handlers of signals such as Ctrl-C, if the last look at time `looked` is long ago."""
+    cdef double now = fl_seconds()
+    if now - looked[0] > LOOK_SECONDS or now < looked[0]:
+        with gil:
+            PyErr_CheckSignals()
+        looked[0] = fl_seconds()
+    return 0
 
 
 cdef int execute(const fl_plan *plan, int threads, bint weights, Total *total) except -1:
     """Run all chunks (or only add up the weights), and combine the parts in their order."""
-    global team_busy
     cdef ptrdiff_t chunk = fl_chunk(plan)
     cdef ptrdiff_t count = (plan.size + chunk - 1) // chunk
+    if count == 1:
+        return execute_one(plan, weights, total)
     cdef int team = team_size(plan, threads, count), thread
-    cdef Part *parts = <Part *>calloc(count, sizeof(Part))
-    cdef void **scratch = <void **>calloc(team, sizeof(void *))
-    cdef ptrdiff_t i
-    cdef bint ready = parts != NULL and scratch != NULL
-    if ready and needs_scratch(plan):
-        for thread in range(team):
-            scratch[thread] = fl_scratch_new()
-            ready = ready and scratch[thread] != NULL
-    if ready:
-        if team > 1:
-            team_busy = True
-            try:
-                with nogil:
-                    for i in prange(count, num_threads=team, schedule="static"):
-                        run_chunk(plan, chunk, i, scratch[threadid()], &parts[i], weights)
-            finally:
-                team_busy = False
-        elif plan.size > NOGIL_ELEMENTS:
-            with nogil:
-                for i in range(count):
-                    run_chunk(plan, chunk, i, scratch[0], &parts[i], weights)
-        else:
-            for i in range(count):
-                run_chunk(plan, chunk, i, scratch[0], &parts[i], weights)
-        combine(parts, count, chunk, plan.size, total)
+    cdef Work work = Work(plan, chunk, team, weights, NULL, NULL, NULL)
+    cdef bint ready
+    cdef fl_flags flags
+    fl_flags_save(&flags)
+    work.stretches = <fl_stretch *>calloc(team, sizeof(fl_stretch))
+    work.scratch = <void **>calloc(team, sizeof(void *))
+    work.parts = <Part *>calloc(count, sizeof(Part))
+    ready = work.stretches != NULL and work.scratch != NULL and work.parts != NULL
+    try:
+        if ready and needs_scratch(plan):
+            for thread in range(team):
+                work.scratch[thread] = fl_scratch_new(plan)
+                ready = ready and work.scratch[thread] != NULL
+        if not ready:
+            raise MemoryError("scratch space of the pass")
+        with nogil:
+            run_slices(&work, count)
+        combine(work.parts, count, chunk, plan.size, total)
+    finally:
+        fl_flags_restore(&flags)
+        if work.scratch != NULL:
+            for thread in range(team):
+                fl_scratch_free(work.scratch[thread])
+        free(work.stretches)
+        free(work.scratch)
+        free(work.parts)
+    return 0
+
+
+cdef int execute_one(const fl_plan *plan, bint weights, Total *total) except -1:
+    """A pass of one chunk, without the machinery for many."""
+    cdef Part part
+    cdef fl_flags flags
+    cdef void *scratch = NULL
+    part.sums[0] = [0, 0]
+    part.sums[1] = [0, 0]
+    part.flags = 0
+    fl_flags_save(&flags)
+    if needs_scratch(plan):
+        scratch = fl_scratch_new(plan)
+        if scratch == NULL:
+            raise MemoryError("scratch space of the pass")
+    if plan.size > NOGIL_ELEMENTS or plan.rowwise != NULL:
+        with nogil:
+            run_chunk(plan, plan.size, 0, scratch, &part, weights)
+    else:
+        run_chunk(plan, plan.size, 0, scratch, &part, weights)
     if scratch != NULL:
-        for thread in range(team):
-            fl_scratch_free(scratch[thread])
-    free(scratch)
-    free(parts)
-    if not ready:
-        raise MemoryError("scratch space of the pass")
+        fl_scratch_free(scratch)
+    combine(&part, 1, plan.size, plan.size, total)
+    fl_flags_restore(&flags)
     return 0
 
 
@@ -369,59 +488,104 @@ cdef Result result_of(const Total *total):
 
 # ---- describing arrays to the pipeline ----
 
-cdef int source_of(dtype) except -1:
-    cdef str code = f"{dtype.kind}{dtype.itemsize}"
-    if code in SOURCES:
-        return SOURCES[code]
-    if dtype.name == "bfloat16":
+cdef int source_of(cnp.ndarray a) except -1:
+    """How the kernels read this array's dtype; -1 with TypeError if they cannot."""
+    cdef int number = cnp.PyArray_TYPE(a)
+    if number == cnp.NPY_FLOAT64:
+        return FL_DOUBLE
+    if number == cnp.NPY_FLOAT32:
+        return FL_FLOAT
+    if number == cnp.NPY_BOOL:
+        return FL_BOOL
+    if number == cnp.NPY_FLOAT16:
+        return FL_HALF
+    if number == cnp.NPY_LONGDOUBLE:
+        return FL_DOUBLE if sizeof(long double) == 8 else FL_LONG_DOUBLE
+    if cnp.PyArray_ISSIGNED(a):
+        return INTEGERS[0][cnp.PyArray_ITEMSIZE(a)]
+    if cnp.PyArray_ISUNSIGNED(a):
+        return INTEGERS[1][cnp.PyArray_ITEMSIZE(a)]
+    if (<object>a).dtype.name == "bfloat16":
         return FL_BFLOAT
-    raise TypeError(f"unsupported dtype {dtype}")
+    raise TypeError(f"unsupported dtype {(<object>a).dtype}")
 
 
-SOURCES = {
-    "b1": FL_BOOL,
-    "i1": FL_I8, "i2": FL_I16, "i4": FL_I32, "i8": FL_I64,
-    "u1": FL_U8, "u2": FL_U16, "u4": FL_U32, "u8": FL_U64,
-    "f2": FL_HALF, "f4": FL_FLOAT, "f8": FL_DOUBLE, f"f{sizeof(long double)}": FL_LONG_DOUBLE,
-}  # fmt: skip
+# By signedness and size.
+cdef fl_source INTEGERS[2][9]
+INTEGERS[0][1], INTEGERS[0][2], INTEGERS[0][4], INTEGERS[0][8] = FL_I8, FL_I16, FL_I32, FL_I64
+INTEGERS[1][1], INTEGERS[1][2], INTEGERS[1][4], INTEGERS[1][8] = FL_U8, FL_U16, FL_U32, FL_U64
 
 
-cdef void broadcast_strides(cnp.ndarray a, tuple shape, ptrdiff_t *strides):
-    """Strides of `a` along the axes of `shape`, 0 where it is broadcast."""
-    cdef int ndim = len(shape), own = a.ndim, axis, i
-    for axis in range(ndim):
-        i = axis - (ndim - own)
-        strides[axis] = 0 if i < 0 or a.shape[i] == 1 else a.strides[i]
+def readable(cnp.ndarray a):
+    """Whether the kernels can read this array's dtype."""
+    try:
+        source_of(a)
+    except TypeError:
+        return False
+    return True
 
 
-cdef int set_operand(fl_plan *plan, fl_operand *x, cnp.ndarray a, tuple shape) except -1:
-    dtype = (<object>a).dtype
+# Lengths of the axes of elements or rows.
+cdef struct Axes:
+    int ndim
+    ptrdiff_t length[64]
+
+
+cdef Axes axes_of(tuple shape):
+    cdef Axes axes
+    cdef int i
+    axes.ndim = len(shape)
+    for i in range(axes.ndim):
+        axes.length[i] = shape[i]
+    return axes
+
+
+cdef void strides_along(
+    cnp.ndarray a, int class_axis, const Axes *axes, ptrdiff_t *strides
+) noexcept:
+    """Strides of `a`, without its class axis (-1: it has none); 0 where it is broadcast."""
+    cdef int own = cnp.PyArray_NDIM(a) - (class_axis >= 0)
+    cdef int missing = axes.ndim - own, axis, i
+    for axis in range(axes.ndim):
+        i = axis - missing
+        if class_axis >= 0 and i >= class_axis:
+            i += 1
+        strides[axis] = (
+            0 if axis < missing or cnp.PyArray_DIM(a, i) == 1 else cnp.PyArray_STRIDE(a, i)
+        )
+
+
+cdef int set_operand(
+    fl_plan *plan, fl_operand *x, cnp.ndarray a, int class_axis, const Axes *axes
+) except -1:
+    cdef bint native = cnp.PyArray_ISNOTSWAPPED(a)
     x.data = <const char *>cnp.PyArray_DATA(a)
-    x.load = plan.table.load[<int>plan.dtype][source_of(dtype)][0 if dtype.isnative else 1]
-    x.native = dtype.isnative and dtype.num == number(plan.dtype) and a.flags.aligned
-    broadcast_strides(a, shape, x.strides)
+    x.load = plan.table.load[<int>plan.dtype][source_of(a)][0 if native else 1]
+    x.native = (
+        native and cnp.PyArray_TYPE(a) == number(plan.dtype) and cnp.PyArray_ISALIGNED(a)
+    )
+    strides_along(a, class_axis, axes, x.strides)
     return 0
 
 
-cdef int set_output(fl_output *x, cnp.ndarray a, tuple shape) except -1:
+cdef void set_output(fl_output *x, cnp.ndarray a, int class_axis, const Axes *axes) noexcept:
     x.data = <char *>cnp.PyArray_DATA(a)
-    x.native = a.flags.aligned
-    broadcast_strides(a, shape, x.strides)
-    return 0
+    x.native = cnp.PyArray_ISALIGNED(a)
+    strides_along(a, class_axis, axes, x.strides)
 
 
 cdef int number(fl_dtype dtype) noexcept:
     return cnp.NPY_FLOAT32 if dtype == FL_F32 else cnp.NPY_FLOAT64
 
 
-cdef void coalesce(fl_plan *plan, tuple shape, ptrdiff_t **strides, int count):
+cdef void coalesce(fl_plan *plan, const Axes *axes, ptrdiff_t **strides, int count) noexcept:
     """Drop axes of length 1, and merge neighbours that are one axis for every operand."""
     cdef int axis, kept = 0, i
     cdef ptrdiff_t length
     cdef bint merges
     plan.size = 1
-    for axis in range(len(shape)):
-        length = shape[axis]
+    for axis in range(axes.ndim):
+        length = axes.length[axis]
         plan.size *= length
         if length == 1:
             continue
@@ -448,41 +612,99 @@ cdef int is_contiguous(const fl_plan *plan, const ptrdiff_t *strides) noexcept:
     return plan.ndim == 1 and (strides[0] == item or plan.size == 1)
 
 
-cdef int set_common(
-    fl_plan *plan, str dtype, int mode, tuple shape, cnp.ndarray y, cnp.ndarray z, w, tuple out,
-    tuple params, double scale, double w_scale, bint permuted=False
+cdef int describe(
+    fl_plan *plan, const Axes *axes, cnp.ndarray y, int y_class_axis, cnp.ndarray z,
+    int class_axis, w, tuple out
 ) except -1:
-    """Fill the part of a plan that all passes share; `shape` is that of elements or rows."""
+    """Fill in the arrays; the plan has dtype and mode. `axes` are those of elements or rows.
+
+    Outputs of one axis more than these have the class axis of `z`.
+    """
     cdef ptrdiff_t *strides[5]
-    cdef int count = 2, i
-    plan.table = table
-    plan.dtype = FL_F32 if dtype == "float32" else FL_F64
-    plan.mode = <fl_mode>mode
-    plan.scale = scale
-    plan.w_scale = w_scale
-    for i in range(4):
-        plan.params[i] = params[i] if i < len(params) else 0
-    set_operand(plan, &plan.y, y, shape)
-    set_operand(plan, &plan.z, z, shape)
+    cdef int count = 2, i, own
+    cdef cnp.ndarray result
+    set_operand(plan, &plan.y, y, y_class_axis, axes)
+    set_operand(plan, &plan.z, z, class_axis, axes)
     strides[0] = plan.y.strides
     strides[1] = plan.z.strides
     plan.weighted = w is not None
     if plan.weighted:
-        set_operand(plan, &plan.w, w, shape)
+        set_operand(plan, &plan.w, w, -1, axes)
         strides[count] = plan.w.strides
         count += 1
     for i in range(len(out)):
-        set_output(&plan.out[i], out[i], shape)
+        result = out[i]
+        own = class_axis if cnp.PyArray_NDIM(result) > axes.ndim else -1
+        set_output(&plan.out[i], result, own, axes)
+        plan.out_class[i] = 0 if own < 0 else cnp.PyArray_STRIDE(result, own)
         strides[count] = plan.out[i].strides
         count += 1
-    coalesce(plan, shape, strides, count)
+    coalesce(plan, axes, strides, count)
     plan.y.direct = plan.y.native and is_contiguous(plan, plan.y.strides)
     plan.z.direct = plan.z.native and is_contiguous(plan, plan.z.strides)
     if plan.weighted:
         plan.w.direct = plan.w.native and is_contiguous(plan, plan.w.strides)
     for i in range(len(out)):
         plan.out[i].direct = plan.out[i].native and is_contiguous(plan, plan.out[i].strides)
+        plan.out[i].streamed = 0
     return 0
+
+
+cdef void set_streams(fl_plan *plan, int outputs) noexcept:
+    """Have outputs that no cache would keep, and that replace no argument, written past caches."""
+    cdef ptrdiff_t item = 4 if plan.dtype == FL_F32 else 8
+    cdef const char *data
+    cdef int i
+    if plan.size * item < STREAM_BYTES:
+        return
+    for i in range(outputs):
+        data = plan.out[i].data
+        plan.out[i].streamed = (
+            plan.out[i].direct and data != plan.y.data and data != plan.z.data
+            and not (plan.weighted and data == plan.w.data)
+        )
+
+
+cdef void set_pointwise(
+    fl_plan *plan, int kernel, double cost, fl_dtype dtype, fl_mode mode
+) noexcept:
+    plan.table = table
+    plan.dtype = dtype
+    plan.mode = mode
+    plan.cost = cost
+    plan.rowwise = NULL
+    plan.pointwise = &table.pointwise[<int>dtype][kernel]
+
+
+cdef int set_rowwise(
+    fl_plan *plan, int kernel, double cost, fl_dtype dtype, fl_mode mode, fl_target target,
+    cnp.ndarray y, cnp.ndarray z, int class_axis
+) except -1:
+    plan.table = table
+    plan.dtype = dtype
+    plan.mode = mode
+    plan.cost = cost
+    plan.rowwise = &table.rowwise[<int>dtype][kernel]
+    plan.target = target
+    plan.classes = cnp.PyArray_DIM(z, class_axis)
+    plan.z_class = cnp.PyArray_STRIDE(z, class_axis)
+    if target == FL_DENSE:
+        plan.y_class = cnp.PyArray_STRIDE(y, class_axis)
+    else:
+        plan.y_class = 0
+        plan.label = fl_label_loader(
+            <fl_source>source_of(y), 0 if cnp.PyArray_ISNOTSWAPPED(y) else 1)
+    return 0
+
+
+cdef void set_parameters(fl_plan *plan, tuple params) noexcept:
+    cdef int i
+    for i in range(4):
+        plan.params[i] = params[i] if i < len(params) else 0
+
+
+cdef fl_dtype dtype_of(str name) noexcept:
+    return FL_F32 if name == "float32" else FL_F64
 
 
 MODES = {
@@ -495,72 +717,61 @@ MODES = {
 }
 
 
+TARGETS = {"dense": FL_DENSE, "smoothed": FL_SMOOTHED, "sparse": FL_SPARSE}
+
+
 def pointwise(
-    int kernel, str dtype, str mode, tuple shape, cnp.ndarray y, cnp.ndarray z, w, tuple out,
-    tuple params, double scale, double w_scale, int threads, bint weights_only=False
+    int kernel, double cost, str dtype, str mode, tuple shape, cnp.ndarray y, cnp.ndarray z, w,
+    tuple out, tuple params, double scale, double w_scale, int threads, bint weights_only=False,
+    bint existing=False
 ):
-    """One pass of a pointwise loss over arrays that broadcast to `shape`, none of it empty."""
-    cdef fl_plan *plan = <fl_plan *>malloc(sizeof(fl_plan))
+    """One pass of a pointwise loss over arrays that broadcast to `shape`, none of it empty.
+
+    `existing` says that `out` has been written to before: the system need not give it memory.
+    """
+    cdef fl_plan plan
     cdef Total total
-    if plan == NULL:
-        raise MemoryError("plan of the pass")
-    try:
-        set_common(plan, dtype, MODES[mode], shape, y, z, w, out, params, scale, w_scale)
-        if plan.mode == FL_SUM and plan.weighted:
-            plan.mode = FL_WSUM
-        plan.rowwise = NULL
-        plan.pointwise = &table.pointwise[<int>plan.dtype][kernel]
-        execute(plan, threads, weights_only, &total)
-    finally:
-        free(plan)
+    cdef Axes axes = axes_of(shape)
+    set_pointwise(&plan, kernel, cost, dtype_of(dtype), MODES[mode])
+    set_parameters(&plan, params)
+    plan.scale = scale
+    plan.w_scale = w_scale
+    describe(&plan, &axes, y, -1, z, -1, w, out)
+    if existing:
+        set_streams(&plan, len(out))
+    if plan.mode == FL_SUM and plan.weighted:
+        plan.mode = FL_WSUM
+    execute(&plan, threads, weights_only, &total)
     return result_of(&total)
 
 
 def rowwise(
-    int kernel, str dtype, str mode, tuple shape, int classes, cnp.ndarray y, cnp.ndarray z, w,
-    tuple out, str target, class_weight, double smoothing, double eps, ignored, double scale,
-    double w_scale, int threads, bint weights_only=False
+    int kernel, double cost, str dtype, str mode, tuple shape, int axis, cnp.ndarray y,
+    cnp.ndarray z, w, tuple out, str target, class_weight, double smoothing, double eps, ignored,
+    double scale, double w_scale, int threads, bint weights_only=False
 ):
     """One pass of a row-wise loss.
 
-    `shape` is that of the rows. `z`, dense `y` and the derivatives in `out` have the classes as
-    their last axis; `class_weight` is None, or contiguous and of the
-    computation dtype.
+    `shape` is that of the rows; `axis`, not negative, is the class axis of `z`, of dense `y` and
+    of the derivatives in `out`. `class_weight` is None, or contiguous and of the computation dtype.
     """
-    cdef fl_plan *plan = <fl_plan *>malloc(sizeof(fl_plan))
+    cdef fl_plan plan
     cdef Total total
-    cdef int i
-    cdef tuple out_rows
-    if plan == NULL:
-        raise MemoryError("plan of the pass")
-    try:
-        plan.target = {"dense": FL_DENSE, "smoothed": FL_SMOOTHED, "sparse": FL_SPARSE}[target]
-        out_rows = tuple([a[..., 0] if a.ndim > len(shape) else a for a in out])
-        set_common(
-            plan, dtype, MODES[mode], shape, y[..., 0] if plan.target == FL_DENSE else y,
-            z[..., 0], w, out_rows, (), scale, w_scale,
-        )
-        plan.rowwise = &table.rowwise[<int>plan.dtype][kernel]
-        plan.classes = classes
-        plan.z_class = z.strides[z.ndim - 1]
-        plan.y_class = y.strides[y.ndim - 1] if plan.target == FL_DENSE else 0
-        for i in range(len(out)):
-            plan.out_class[i] = (
-                (<cnp.ndarray>out[i]).strides[len(shape)] if out[i].ndim > len(shape) else 0
-            )
-        if plan.target != FL_DENSE:
-            plan.label = fl_label_loader(
-                <fl_source>source_of((<object>y).dtype), 0 if (<object>y).dtype.isnative else 1)
-        plan.ignores = ignored is not None
-        plan.ignored = ignored if plan.ignores else 0
-        plan.smoothing = smoothing
-        plan.eps = eps
-        plan.class_weight = (
-            NULL if class_weight is None else cnp.PyArray_DATA(<cnp.ndarray>class_weight)
-        )
-        execute(plan, threads, weights_only, &total)
-    finally:
-        free(plan)
+    cdef Axes axes = axes_of(shape)
+    set_rowwise(
+        &plan, kernel, cost, dtype_of(dtype), MODES[mode], TARGETS[target], y, z, axis)
+    set_parameters(&plan, ())
+    plan.scale = scale
+    plan.w_scale = w_scale
+    plan.ignores = ignored is not None
+    plan.ignored = ignored if plan.ignores else 0
+    plan.smoothing = smoothing
+    plan.eps = eps
+    plan.class_weight = (
+        NULL if class_weight is None else cnp.PyArray_DATA(<cnp.ndarray>class_weight)
+    )
+    describe(&plan, &axes, y, axis if plan.target == FL_DENSE else -1, z, axis, w, out)
+    execute(&plan, threads, weights_only, &total)
     return result_of(&total)
 
 
@@ -573,13 +784,17 @@ def reduced(
     The last `kept_ndim` axes of `shape` are those of the prediction. Returns flags and the sums
     as float64 arrays, one row for each derivative that the mode gives.
     """
-    cdef fl_plan *plan = <fl_plan *>malloc(sizeof(fl_plan))
-    cdef void *scratch = fl_scratch_new()
+    cdef fl_plan plan
+    cdef Axes axes = axes_of(shape)
+    cdef void *scratch = NULL
     cdef int64_t flags = 0
     cdef cnp.npy_intp dims[2]
     cdef cnp.ndarray totals
     cdef fl_sum *sums = NULL
-    cdef ptrdiff_t i, count
+    cdef ptrdiff_t i, count, start = 0, stop
+    cdef double looked = fl_seconds()
+    cdef fl_flags fp_flags
+    fl_flags_save(&fp_flags)
     dims[0] = 2 if mode == "grad_hess" else 1
     dims[1] = 1
     for length in shape[len(shape) - kept_ndim:]:
@@ -588,21 +803,29 @@ def reduced(
     try:
         totals = cnp.PyArray_EMPTY(2, dims, cnp.NPY_FLOAT64, 0)
         sums = <fl_sum *>calloc(max(count, 1), sizeof(fl_sum))
-        if plan == NULL or scratch == NULL or sums == NULL:
+        if sums == NULL:
             raise MemoryError("scratch space of the pass")
-        set_common(plan, dtype, MODES[mode], shape, y, z, w, (), params, 1, 1)
-        plan.rowwise = NULL
-        plan.pointwise = &table.pointwise[<int>plan.dtype][kernel]
+        set_pointwise(&plan, kernel, 0, dtype_of(dtype), MODES[mode])
+        set_parameters(&plan, params)
+        plan.scale = plan.w_scale = 1
+        describe(&plan, &axes, y, -1, z, -1, w, ())
+        scratch = fl_scratch_new(&plan)
+        if scratch == NULL:
+            raise MemoryError("scratch space of the pass")
         with nogil:
-            flags = fl_run_reduced(
-                plan, dims[1], 0, plan.size, scratch, sums,
-                sums + dims[1] if dims[0] > 1 else NULL)
+            while start < plan.size:
+                look_for_signals(&looked)
+                stop = min(start + SLICE_ELEMENTS, plan.size)
+                flags |= fl_run_reduced(
+                    &plan, dims[1], start, stop, scratch, sums,
+                    sums + dims[1] if dims[0] > 1 else NULL)
+                start = stop
         for i in range(count):
             (<double *>cnp.PyArray_DATA(totals))[i] = fl_sum_result(sums[i])
     finally:
+        fl_flags_restore(&fp_flags)
         fl_scratch_free(scratch)
         free(sums)
-        free(plan)
     return out_of_domain(flags), totals
 
 
@@ -616,143 +839,470 @@ cpdef tuple key_of(dict kwargs):
     return tuple(key)
 
 
+cdef enum Call:
+    VALUE
+    GRAD
+    VALUE_AND_GRAD
+    GRAD_AND_HESS
+
+cdef enum Reduction:
+    MEAN
+    SUM
+    NONE
+    OTHER
+
+CALLS = ("value", "grad", "value_and_grad", "grad_and_hess")
+
+
+cdef class ShortPath
+
+
+# The keywords of a call; `loss` has its parameters.
+@cython.final
+cdef class Keywords:
+    cdef ShortPath loss
+    cdef object weight, out
+    cdef Reduction reduction
+    cdef int threads
+
+
 cdef class ShortPath:
     """The four calls of a loss, answered at once where they need no interpretation.
 
-    Anything but two ndarrays of equal shape, both contiguous and of the same native float dtype,
-    and any keyword but parameters that `_kept` knows, goes to the method `_general` of the
-    subclass. `_kept` maps parameters as they were given to losses with these parameters.
+    Whatever is not an ndarray, broadcasts the prediction, is written over something that is read,
+    or has a result that is not an ordinary number, goes to the method `_general` of the subclass,
+    and so does every mistake. `_kept` maps parameters as they were given to losses with these
+    parameters.
     """
 
     cdef int kernel
+    cdef double cost
     cdef bint short
     cdef bint has_hess
+    cdef bint is_root
+    cdef bint is_real  # whether any prediction is in the domain
+    cdef bint is_rowwise
+    cdef fl_target target
+    cdef int axis
+    cdef bint ignores
+    cdef int64_t ignored
+    cdef double smoothing, eps
     cdef double parameters[4]
     cdef readonly dict _kept
 
     def __cinit__(self, *args, **kwargs):
         self._kept = {}
 
-    def _set_kernel(self, int kernel, bint short, bint has_hess, tuple parameters):
+    def _set_kernel(
+        self, int kernel, double cost, bint short, bint has_hess, bint is_root, bint is_real,
+        tuple parameters
+    ):
         cdef int i
         self.kernel = kernel
+        self.cost = cost
         self.short = short
         self.has_hess = has_hess
+        self.is_root = is_root
+        self.is_real = is_real
+        self.is_rowwise = False
         for i in range(4):
             self.parameters[i] = parameters[i] if i < len(parameters) else 0
 
+    def _set_rows(self, str target, int axis, double smoothing, double eps, ignored):
+        """Make this a row-wise loss."""
+        self.is_rowwise = True
+        self.target = TARGETS[target]
+        self.axis = axis
+        self.smoothing = smoothing
+        self.eps = eps
+        self.ignores = ignored is not None
+        self.ignored = ignored if self.ignores else 0
+
     def __call__(self, y_true, y_pred, **kwargs):
-        cdef ShortPath loss = self.bound(kwargs) if kwargs else self
-        if loss is not None and loss.is_short(y_true, y_pred):
-            result = loss.run(<cnp.ndarray>y_true, <cnp.ndarray>y_pred, FL_SUM)
-            if result is not None:
-                return result
-        return self._general("value", y_true, y_pred, kwargs)
+        return self.answer(VALUE, y_true, y_pred, kwargs)
 
     def grad(self, y_true, y_pred, **kwargs):
         """Gradient with respect to `y_pred` of what the call itself returns."""
-        cdef ShortPath loss = self.bound(kwargs) if kwargs else self
-        if loss is not None and loss.is_short(y_true, y_pred):
-            result = loss.run(<cnp.ndarray>y_true, <cnp.ndarray>y_pred, FL_GRAD)
-            if result is not None:
-                return result
-        return self._general("grad", y_true, y_pred, kwargs)
+        return self.answer(GRAD, y_true, y_pred, kwargs)
 
     def value_and_grad(self, y_true, y_pred, **kwargs):
         """Value and gradient, in one pass."""
-        cdef ShortPath loss = self.bound(kwargs) if kwargs else self
-        if loss is not None and loss.is_short(y_true, y_pred):
-            result = loss.run(<cnp.ndarray>y_true, <cnp.ndarray>y_pred, FL_SUM_GRAD)
-            if result is not None:
-                return result
-        return self._general("value_and_grad", y_true, y_pred, kwargs)
+        return self.answer(VALUE_AND_GRAD, y_true, y_pred, kwargs)
 
     def grad_and_hess(self, y_true, y_pred, **kwargs):
         """Gradient and diagonal of the Hessian, in one pass."""
-        cdef ShortPath loss = self.bound(kwargs) if kwargs else self
-        if loss is not None and loss.has_hess and loss.is_short(y_true, y_pred):
-            result = loss.run(<cnp.ndarray>y_true, <cnp.ndarray>y_pred, FL_GRAD_HESS)
-            if result is not None:
-                return result
-        return self._general("grad_and_hess", y_true, y_pred, kwargs)
+        return self.answer(GRAD_AND_HESS, y_true, y_pred, kwargs)
 
-    cdef ShortPath bound(self, dict kwargs):
-        """This loss with other parameters, if it is kept; None if not, or if it has options."""
-        if not self._kept:
-            return None
+    def _short(self, str call, y_true, y_pred, weight, str reduction, out, int threads):
+        """The result of a call without parameters, or None if it is none for the short path."""
+        return self.run(
+            <Call><int>CALLS.index(call), y_true, y_pred, weight, reduction_of(reduction), out,
+            threads)
+
+    cdef answer(self, Call call, y_true, y_pred, dict kwargs):
+        cdef Keywords keywords
+        if not kwargs:
+            result = self.run(call, y_true, y_pred, None, MEAN, None, current_threads())
+        else:
+            keywords = self.read(kwargs)
+            result = None
+            if keywords is not None:
+                result = keywords.loss.run(
+                    call, y_true, y_pred, keywords.weight, keywords.reduction, keywords.out,
+                    keywords.threads)
+        if result is None:
+            return self._general(CALLS[<int>call], y_true, y_pred, kwargs)
+        return result
+
+    cdef Keywords read(self, dict kwargs):
+        """The keywords of a call; None where they are for the general path."""
+        cdef Keywords keywords = Keywords.__new__(Keywords)
+        cdef dict given = None
+        keywords.loss = self
+        keywords.reduction = MEAN
+        keywords.threads = current_threads()
+        for name, value in kwargs.items():
+            if name == "sample_weight":
+                keywords.weight = value
+            elif name == "reduction":
+                keywords.reduction = reduction_of(value)
+            elif name == "out":
+                keywords.out = value
+            elif name == "num_threads":
+                if value is not None:
+                    if type(value) is not int or not 1 <= value <= MOST_THREADS:
+                        return None
+                    keywords.threads = value
+            else:
+                if given is None:
+                    given = {}
+                given[name] = value
+        if given is not None:
+            keywords.loss = self.bound(given)
+            if keywords.loss is None:
+                return None
+        return keywords
+
+    cdef ShortPath bound(self, dict given):
+        """This loss with other parameters, if it is kept; None if not."""
         try:
-            return self._kept.get(key_of(kwargs))
+            return self._kept.get(key_of(given))
         except (TypeError, ValueError):  # not hashable: an array, a memoryview
             return None
 
-    cdef bint is_short(self, y_true, y_pred):
-        cdef cnp.ndarray y, z
-        cdef int number, axis
-        if not (self.short and cnp.PyArray_CheckExact(y_true) and cnp.PyArray_CheckExact(y_pred)):
-            return False
-        y = y_true
-        z = y_pred
-        number = cnp.PyArray_TYPE(z)
-        if (
-            (number != cnp.NPY_FLOAT32 and number != cnp.NPY_FLOAT64)
-            or cnp.PyArray_TYPE(y) != number
-            or not cnp.PyArray_ISCARRAY_RO(y)
-            or not cnp.PyArray_ISCARRAY_RO(z)
-            or cnp.PyArray_NDIM(y) != cnp.PyArray_NDIM(z)
-            or cnp.PyArray_SIZE(z) == 0
-        ):
-            return False
-        for axis in range(cnp.PyArray_NDIM(z)):
-            if cnp.PyArray_DIM(y, axis) != cnp.PyArray_DIM(z, axis):
-                return False
-        return True
+    cdef run(
+        self, Call call, y_true, y_pred, weight, Reduction reduction, out, int threads
+    ):
+        """The result, or None if this is a call for the general path."""
+        cdef fl_flags flags
+        fl_flags_save(&flags)
+        try:
+            return self.answer_plain(call, y_true, y_pred, weight, reduction, out, threads)
+        finally:
+            fl_flags_restore(&flags)
 
-    cdef run(self, cnp.ndarray y, cnp.ndarray z, fl_mode mode):
+    cdef answer_plain(
+        self, Call call, y_true, y_pred, weight, Reduction reduction, out, int threads
+    ):
         cdef fl_plan plan
         cdef Total total
-        cdef object first = None, second = None
-        cdef ptrdiff_t n = cnp.PyArray_SIZE(z)
-        if mode >= FL_LOSS:
-            first = cnp.PyArray_EMPTY(
-                cnp.PyArray_NDIM(z), cnp.PyArray_DIMS(z), cnp.PyArray_TYPE(z), 0)
-            plan.out[0].data = <char *>cnp.PyArray_DATA(<cnp.ndarray>first)
-        if mode >= FL_LOSS_GRAD:
-            second = cnp.PyArray_EMPTY(
-                cnp.PyArray_NDIM(z), cnp.PyArray_DIMS(z), cnp.PyArray_TYPE(z), 0)
-            plan.out[1].data = <char *>cnp.PyArray_DATA(<cnp.ndarray>second)
-        plan.table = table
-        plan.dtype = FL_F32 if cnp.PyArray_TYPE(z) == cnp.NPY_FLOAT32 else FL_F64
-        plan.pointwise = &table.pointwise[<int>plan.dtype][self.kernel]
-        plan.rowwise = NULL
-        plan.mode = mode
-        plan.weighted = 0
-        plan.scale = 1 / <double>n
-        plan.w_scale = 1
-        plan.params = self.parameters
-        plan.ndim = 1
-        plan.size = plan.shape[0] = n
-        plan.y.data = <const char *>cnp.PyArray_DATA(y)
-        plan.z.data = <const char *>cnp.PyArray_DATA(z)
-        plan.y.direct = plan.z.direct = plan.out[0].direct = plan.out[1].direct = 1
-        if n <= NOGIL_ELEMENTS:
-            run_small(&plan, &total)
+        cdef cnp.ndarray y, z
+        cdef Axes axes
+        cdef tuple results = ()
+        cdef bint counted
+        cdef double divisor
+        if not (self.short and cnp.PyArray_CheckExact(y_true) and cnp.PyArray_CheckExact(y_pred)):
+            return None
+        if reduction == OTHER or (call == GRAD_AND_HESS and not self.has_hess):
+            return None
+        if self.is_root and reduction != MEAN:
+            return None
+        y = y_true
+        z = y_pred
+        if cnp.PyArray_SIZE(z) == 0 or not self.fits(y, z, weight, &axes):
+            return None
+        if call == VALUE and reduction != NONE:
+            if out is not None:
+                return None
         else:
-            execute(&plan, default_threads, False, &total)
+            results = self.results(call, reduction, out, &axes, y, z, weight)
+            if results is None:
+                return None
+        self.fill(&plan, mode_of(call, reduction), &axes, y, z, weight, results)
+        if out is not None and not self.is_rowwise:
+            set_streams(&plan, <int>len(results))
+        counted = weight is not None or (self.is_rowwise and self.ignores)
+        divisor = 1
+        if reduction == MEAN:
+            divisor = plan.size
+            if counted and (call != VALUE or self.is_root):
+                execute(&plan, threads, True, &total)
+                divisor = total.weight
+                if not is_moderate(divisor):
+                    return None
+        plan.scale = 1 / divisor
+        if self.is_root:
+            return root(&plan, call, threads, divisor, results)
+        execute(&plan, threads, False, &total)
         if out_of_domain(total.flags):
-            self._raise_domain_error(y, z, result_of(&total))
-        if plan.dtype == FL_F64 and total.loss == INFINITY:
-            return None  # the sum may have overflowed where the mean does not
-        if mode == FL_SUM:
-            return total.loss / n
-        if mode == FL_SUM_GRAD:
-            return total.loss / n, first
-        return first if mode == FL_GRAD else (first, second)
+            return None
+        if call == GRAD:
+            return results[0]
+        if call == GRAD_AND_HESS or (call == VALUE_AND_GRAD and reduction == NONE):
+            return results
+        if reduction == NONE:
+            return results[0]
+        if reduction == MEAN:
+            if counted and call == VALUE:
+                divisor = total.weight
+                if not is_moderate(divisor):
+                    return None
+            if isinf(total.loss) and (counted or plan.dtype == FL_F64):
+                return None  # the sum may have overflowed where the mean does not
+        if call == VALUE:
+            return total.loss / divisor
+        return total.loss / divisor, results[0]
+
+    cdef bint fits(self, cnp.ndarray y, cnp.ndarray z, weight, Axes *axes) noexcept:
+        """Whether dtypes and shapes are plain; sets the axes of elements or rows."""
+        cdef int ndim = cnp.PyArray_NDIM(z), axis, classes = -1
+        if self.is_rowwise:
+            classes = self.axis + ndim if self.axis < 0 else self.axis
+            if not 0 <= classes < ndim:
+                return False
+            if self.ignores and not cnp.PyArray_ISSIGNED(y):
+                return False
+        axes.ndim = 0
+        for axis in range(ndim):
+            if axis != classes:
+                axes.length[axes.ndim] = cnp.PyArray_DIM(z, axis)
+                axes.ndim += 1
+        if not (is_common(y) and is_common(z)):
+            return False
+        if weight is not None:
+            if not cnp.PyArray_CheckExact(weight):
+                return False
+            if not (is_common(<cnp.ndarray>weight) and broadcasts(<cnp.ndarray>weight, axes)):
+                return False
+        if not self.is_rowwise:
+            return broadcasts(y, axes)
+        if self.target == FL_DENSE:
+            return same_shape(y, ndim, cnp.PyArray_DIMS(z))
+        return same_shape(y, axes.ndim, <cnp.npy_intp *>axes.length)
+
+    cdef tuple results(
+        self, Call call, Reduction reduction, out, const Axes *axes, cnp.ndarray y, cnp.ndarray z,
+        weight
+    ):
+        """The arrays to fill, those given or new ones; None if those given are not plain."""
+        cdef bint losses = reduction == NONE and (call == VALUE or call == VALUE_AND_GRAD)
+        cdef int count = 2 if call == GRAD_AND_HESS or (losses and call == VALUE_AND_GRAD) else 1
+        cdef int type_number = number(computation(z)), ndim, i
+        # A value out of its domain, or one of which a sum that overflowed is formed again, must
+        # not be gone by then.
+        cdef bint in_place = self.is_real and (call == GRAD or call == GRAD_AND_HESS)
+        cdef const cnp.npy_intp *shape
+        cdef list arrays = []
+        cdef cnp.ndarray array
+        if out is not None and count == 2 and not (type(out) is tuple and len(out) == 2):
+            return None
+        for i in range(count):
+            if i == 0 and losses:
+                ndim = axes.ndim
+                shape = <const cnp.npy_intp *>axes.length
+            else:
+                ndim = cnp.PyArray_NDIM(z)
+                shape = cnp.PyArray_DIMS(z)
+            if out is None:
+                arrays.append(cnp.PyArray_EMPTY(ndim, <cnp.npy_intp *>shape, type_number, 0))
+                continue
+            given = out if count == 1 else out[i]
+            if not cnp.PyArray_CheckExact(given):
+                return None
+            array = given
+            if not (
+                cnp.PyArray_TYPE(array) == type_number and cnp.PyArray_ISCARRAY(array)
+                and same_shape(array, ndim, shape)
+                and apart(array, y)
+                and (apart(array, z) or (in_place and is_same_memory(array, z)))
+                and (weight is None or apart(array, weight))
+                and (i == 0 or apart(array, arrays[0]))
+            ):
+                return None
+            arrays.append(array)
+        return tuple(arrays)
+
+    cdef int fill(
+        self, fl_plan *plan, fl_mode mode, const Axes *axes, cnp.ndarray y, cnp.ndarray z, weight,
+        tuple results
+    ) except -1:
+        cdef fl_dtype dtype = computation(z)
+        cdef int class_axis = -1
+        plan.params = self.parameters
+        plan.w_scale = 1
+        if self.is_rowwise:
+            class_axis = self.axis + cnp.PyArray_NDIM(z) if self.axis < 0 else self.axis
+            set_rowwise(
+                plan, self.kernel, self.cost, dtype, mode, self.target, y, z, class_axis)
+            plan.smoothing = self.smoothing
+            plan.eps = self.eps
+            plan.ignores = self.ignores
+            plan.ignored = self.ignored
+            plan.class_weight = NULL
+            return describe(
+                plan, axes, y, class_axis if self.target == FL_DENSE else -1, z, class_axis,
+                weight, results)
+        if mode == FL_SUM and weight is not None:
+            mode = FL_WSUM
+        set_pointwise(plan, self.kernel, self.cost, dtype, mode)
+        if is_flat(plan, axes, y, z, weight):
+            return describe_flat(plan, y, z, weight, results)
+        return describe(plan, axes, y, -1, z, -1, weight, results)
 
 
-cdef void run_small(const fl_plan *plan, Total *total) noexcept:
-    """One chunk, without the machinery for many."""
-    cdef Part part
-    part.sums[0] = [0, 0]
-    part.sums[1] = [0, 0]
-    part.flags = fl_run(plan, 0, plan.size, NULL, part.sums)
-    combine(&part, 1, plan.size, plan.size, total)
+MOST_THREADS = 1 << 20
+
+
+cdef Reduction reduction_of(reduction) noexcept:
+    if type(reduction) is not str:
+        return OTHER
+    if reduction == "mean":
+        return MEAN
+    if reduction == "sum":
+        return SUM
+    return NONE if reduction == "none" else OTHER
+
+
+cdef fl_mode mode_of(Call call, Reduction reduction) noexcept:
+    if call == VALUE:
+        return FL_LOSS if reduction == NONE else FL_SUM
+    if call == GRAD:
+        return FL_GRAD
+    if call == VALUE_AND_GRAD:
+        return FL_LOSS_GRAD if reduction == NONE else FL_SUM_GRAD
+    return FL_GRAD_HESS
+
+
+cdef bint is_common(cnp.ndarray a) noexcept:
+    """Whether its dtype is one of NumPy's real ones."""
+    cdef int number = cnp.PyArray_TYPE(a)
+    return cnp.NPY_BOOL <= number <= cnp.NPY_LONGDOUBLE or number == cnp.NPY_FLOAT16
+
+
+cdef fl_dtype computation(cnp.ndarray z) noexcept:
+    cdef int number = cnp.PyArray_TYPE(z)
+    return FL_F32 if number == cnp.NPY_FLOAT32 or number == cnp.NPY_FLOAT16 else FL_F64
+
+
+cdef bint same_shape(cnp.ndarray a, int ndim, const cnp.npy_intp *shape) noexcept:
+    cdef int axis
+    if cnp.PyArray_NDIM(a) != ndim:
+        return False
+    for axis in range(ndim):
+        if cnp.PyArray_DIM(a, axis) != shape[axis]:
+            return False
+    return True
+
+
+cdef bint broadcasts(cnp.ndarray a, const Axes *axes) noexcept:
+    """Whether it broadcasts to these axes."""
+    cdef int missing = axes.ndim - cnp.PyArray_NDIM(a), axis
+    if missing < 0:
+        return False
+    for axis in range(missing, axes.ndim):
+        if cnp.PyArray_DIM(a, axis - missing) not in (1, axes.length[axis]):
+            return False
+    return True
+
+
+cdef bint apart(cnp.ndarray result, cnp.ndarray x) noexcept:
+    """Whether a contiguous result and the memory between the ends of another array are apart."""
+    cdef const char *low = <const char *>cnp.PyArray_DATA(x)
+    cdef const char *high = low + cnp.PyArray_ITEMSIZE(x)
+    cdef const char *start = <const char *>cnp.PyArray_DATA(result)
+    cdef ptrdiff_t reach
+    cdef int axis
+    if cnp.PyArray_SIZE(x) == 0:
+        return True
+    for axis in range(cnp.PyArray_NDIM(x)):
+        reach = cnp.PyArray_STRIDE(x, axis) * (cnp.PyArray_DIM(x, axis) - 1)
+        if reach > 0:
+            high += reach
+        else:
+            low += reach
+    return high <= start or start + cnp.PyArray_NBYTES(result) <= low
+
+
+cdef bint is_same_memory(cnp.ndarray result, cnp.ndarray x) noexcept:
+    """Whether an array is the elements of a contiguous result, in the same order."""
+    return (
+        cnp.PyArray_DATA(result) == cnp.PyArray_DATA(x)
+        and cnp.PyArray_TYPE(result) == cnp.PyArray_TYPE(x) and cnp.PyArray_ISCARRAY_RO(x)
+        and same_shape(x, cnp.PyArray_NDIM(result), cnp.PyArray_DIMS(result))
+    )
+
+
+cdef bint is_flat(
+    const fl_plan *plan, const Axes *axes, cnp.ndarray y, cnp.ndarray z, weight
+) noexcept:
+    """Whether all arrays are contiguous, of the computation dtype and of one shape."""
+    cdef int dtype = number(plan.dtype), ndim = axes.ndim
+    cdef const cnp.npy_intp *shape = <const cnp.npy_intp *>axes.length
+    if cnp.PyArray_TYPE(y) != dtype or cnp.PyArray_TYPE(z) != dtype:
+        return False
+    if not (cnp.PyArray_ISCARRAY_RO(y) and cnp.PyArray_ISCARRAY_RO(z)):
+        return False
+    if not same_shape(y, ndim, shape):
+        return False
+    return weight is None or (
+        cnp.PyArray_TYPE(<cnp.ndarray>weight) == dtype
+        and cnp.PyArray_ISCARRAY_RO(<cnp.ndarray>weight)
+        and same_shape(<cnp.ndarray>weight, ndim, shape)
+    )
+
+
+cdef int describe_flat(
+    fl_plan *plan, cnp.ndarray y, cnp.ndarray z, weight, tuple results
+) except -1:
+    """As `describe`, for arrays that are flat, and results that always are."""
+    cdef int i
+    plan.ndim = 1
+    plan.size = plan.shape[0] = cnp.PyArray_SIZE(z)
+    plan.y.data = <const char *>cnp.PyArray_DATA(y)
+    plan.z.data = <const char *>cnp.PyArray_DATA(z)
+    plan.y.direct = plan.z.direct = plan.w.direct = 1
+    plan.weighted = weight is not None
+    if plan.weighted:
+        plan.w.data = <const char *>cnp.PyArray_DATA(<cnp.ndarray>weight)
+    for i in range(len(results)):
+        plan.out[i].data = <char *>cnp.PyArray_DATA(<cnp.ndarray>results[i])
+        plan.out[i].direct = 1
+        plan.out[i].streamed = 0
+    return 0
+
+
+cdef bint is_moderate(double weight) noexcept:
+    """Whether a sum of weights needs none of the general path's care for its range."""
+    return isfinite(weight) and ldexp(1, -60) <= fabs(weight) <= ldexp(1, 59)
+
+
+cdef root(fl_plan *plan, Call call, int threads, double divisor, tuple results):
+    """Root of the mean of the losses, and its gradient; None where squares leave their range."""
+    cdef Total total
+    cdef double mean, value
+    cdef double least = 1e-31 if plan.dtype == FL_F32 else 1.1e-292  # a normal number over epsilon
+    plan.mode = FL_WSUM if plan.weighted else FL_SUM
+    execute(plan, threads, False, &total)
+    mean = total.loss / divisor
+    if not least <= mean < INFINITY:
+        return None
+    value = sqrt(mean)
+    if call == VALUE:
+        return value
+    plan.mode = FL_GRAD
+    plan.scale = 1 / (divisor * value)
+    execute(plan, threads, False, &total)
+    return results[0] if call == GRAD else (value, results[0])
+
+
+include "_accumulate.pxi"

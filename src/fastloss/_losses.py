@@ -14,6 +14,11 @@ from typing import Literal
 Kind = Literal["pointwise", "dense", "sparse"]
 Reduction = Literal["mean", "sum", "none"]
 
+# About how many nanoseconds a loss takes for a float32 element that is in cache: what decides from
+# which size on threads pay. The gradient costs little more, and float64 twice as much.
+ARITHMETIC = 0.15
+TRANSCENDENTAL = 0.6
+
 
 @dataclass(frozen=True)
 class Interval:
@@ -89,6 +94,7 @@ class Record:
     parameters: tuple[Parameter, ...] = ()
     notes: str = ""
     max_ulp: int = 4
+    cost: float = TRANSCENDENTAL
     reductions: tuple[Reduction, ...] = ("mean", "sum", "none")
 
     @property
@@ -145,6 +151,7 @@ RECORDS: tuple[Record, ...] = (
         family="regression",
         kind="pointwise",
         kernel="squared_error",
+        cost=ARITHMETIC,
         summary="Squared error; its mean is the mean squared error (MSE).",
         y_true=REAL,
         y_pred=REAL,
@@ -160,6 +167,7 @@ RECORDS: tuple[Record, ...] = (
         family="regression",
         kind="pointwise",
         kernel="root_mean_squared_error",
+        cost=ARITHMETIC,
         summary="Root of the mean squared error over the whole input.",
         y_true=REAL,
         y_pred=REAL,
@@ -178,6 +186,7 @@ RECORDS: tuple[Record, ...] = (
         family="regression",
         kind="pointwise",
         kernel="absolute_error",
+        cost=ARITHMETIC,
         summary="Absolute error; its mean is the mean absolute error (MAE).",
         y_true=REAL,
         y_pred=REAL,
@@ -210,6 +219,7 @@ RECORDS: tuple[Record, ...] = (
         family="regression",
         kind="pointwise",
         kernel="huber",
+        cost=ARITHMETIC,
         summary="Squared error near zero, absolute error beyond `delta`.",
         y_true=REAL,
         y_pred=REAL,
@@ -265,6 +275,7 @@ RECORDS: tuple[Record, ...] = (
         family="regression",
         kind="pointwise",
         kernel="quantile",
+        cost=ARITHMETIC,
         summary="Pinball loss; its minimum is the quantile `q`.",
         y_true=REAL,
         y_pred=REAL,
@@ -336,6 +347,7 @@ RECORDS: tuple[Record, ...] = (
         family="binary",
         kind="pointwise",
         kernel="hinge",
+        cost=ARITHMETIC,
         summary="Hinge loss of the support vector machine.",
         y_true=MARGIN_LABELS,
         y_pred=REAL,
@@ -351,6 +363,7 @@ RECORDS: tuple[Record, ...] = (
         family="binary",
         kind="pointwise",
         kernel="squared_hinge",
+        cost=ARITHMETIC,
         summary="Square of the hinge loss.",
         y_true=MARGIN_LABELS,
         y_pred=REAL,
@@ -384,6 +397,7 @@ RECORDS: tuple[Record, ...] = (
         family="multiclass",
         kind="sparse",
         kernel="cross_entropy_term",
+        cost=ARITHMETIC,
         summary="Cross-entropy of integer targets against class probabilities.",
         y_true=CLASS_INDEX,
         y_pred=UNIT,

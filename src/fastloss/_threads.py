@@ -1,8 +1,9 @@
 """How many threads a call uses, and what happens after a fork.
 
 The default is ``FASTLOSS_NUM_THREADS``, else ``OMP_NUM_THREADS``, else the smallest of the
-processors this process may run on, its control group's quota, and what OpenMP offers. Nothing here
-changes the state of OpenMP or of the process.
+processors this process may run on, its control group's quota, and what OpenMP offers. A limit that
+threadpoolctl sets holds for calls that do not give `num_threads`. Nothing here changes the state of
+OpenMP or of the process.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ def check_threads(n: object, name: str = "num_threads") -> int:
 
 def get_num_threads() -> int:
     """Return the number of threads of calls that do not give `num_threads`."""
-    return int(_core.get_default_threads())
+    return int(_core.current_threads())
 
 
 def set_num_threads(n: int) -> None:
@@ -56,7 +57,7 @@ def threads(n: int) -> Iterator[None]:
     n : int
         At least 1.
     """
-    before = get_num_threads()
+    before = _core.get_default_threads()
     set_num_threads(n)
     try:
         yield
@@ -115,9 +116,10 @@ def _available() -> int:
     quota = _quota()
     if quota < processors:
         processors = math.ceil(quota)
-    return max(1, min(processors, int(_core.openmp_processors())))
+    return max(1, min(processors, int(_core.threads_offered())))
 
 
+_core.set_processors(_available())
 _core.set_default_threads(_from_environment() or _available())
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_core.after_fork_in_child)

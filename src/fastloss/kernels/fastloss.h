@@ -11,8 +11,18 @@
 /* Elements per block: sums are formed block by block, and operands that need conversion are
  * converted block by block, so that results do not depend on which of the two happens. */
 #define FL_BLOCK 1024
-/* Rows of a tile of a row-wise loss are a multiple of this: whole vectors. */
+/* Rows, or classes, that row-wise losses take at once: whole vectors. */
 #define FL_LANES 16
+/* Classes of a row that are folded, half onto half, to their sum. */
+#define FL_FOLD 128
+/* Sums in which the vectors of FL_FOLD classes of a row are collected. */
+#define FL_PARTS (FL_FOLD / FL_LANES / 2)
+/* Rows that are taken together along their classes, at most. */
+#define FL_ALONG_ROWS 32
+/* Parts that a block of numbers is taken apart into, to be added up exactly. */
+#define FL_EXACT_PARTS 3
+/* Doubles of at least this times the scale of the block are: 2^-42 2^-42 2^-53 2^52. */
+#define FL_FINEST 0x1p-85
 #define FL_MAX_PARAMS 4
 #define FL_MAX_NDIM 64
 
@@ -75,20 +85,38 @@ typedef enum { FL_DENSE, FL_SMOOTHED, FL_SPARSE, FL_TARGETS } fl_target;
 /* Labels that are no class. */
 enum { FL_IGNORED = -1, FL_NO_CLASS = -2 };
 
-/* A tile of a row-wise loss: `classes` planes of `rows` elements, so that rows are lanes. A group
- * of rows may take several tiles, one after the other, for its classes. Arrays hold elements of
- * the table's dtype; labels are integers of the same width. */
+/* How a row-wise loss fills vectors: with a class of several rows, or with classes of one row. */
+typedef enum { FL_ACROSS, FL_ALONG, FL_LAYOUTS } fl_layout;
+
+/* An operand or result of a tile. Across, the plane of class k is at body + k * step. Along, row i
+ * has its whole vectors at body + i * step and what is left of its classes, filled up to a vector,
+ * at tail + i * tail_step. */
+typedef struct {
+  void *body, *tail;
+  ptrdiff_t step, tail_step;
+} fl_rows;
+
+/* A tile of a row-wise loss. Arrays hold elements of the table's dtype; labels are integers of the
+ * same width. Its elements are
+ *   across: `classes` planes of `rows` elements, a multiple of FL_LANES; those of e lie next to
+ * each other along:  `count` rows from `row` on, of `classes` elements, a multiple of FL_LANES, of
+ * which `whole` are in the body; the others may end in padding, whose target is 0. A group of rows
+ * may take several tiles, one after the other, for its classes. */
 typedef struct {
   ptrdiff_t rows, classes, first; /* the classes are first .. first + classes - 1 */
+  ptrdiff_t row, count, whole, e_step;
   ptrdiff_t all_classes;
   double smoothing, eps, scale;
   const void *class_weight; /* of the tile's classes */
-  void *z, *y, *e;          /* planes: scores or probabilities, dense targets, exponentials */
-  void *grad, *hess;        /* planes of results; hess may be NULL */
-  void *label, *w;          /* of the rows */
+  fl_rows z, y;             /* scores or probabilities, dense targets; only read */
+  fl_rows grad, hess;       /* results */
+  void *e;                  /* exponentials; along, rows of `classes` elements e_step apart */
+  void *label, *w;          /* of the rows of the group */
+  int wants_hess;
   /* what is known of each row: set by one step, used by the next */
   void *max, *tops, *sum, *sum_lo, *gap, *gap_lo, *total, *total_lo;
   void *sharers; /* number of classes among which smoothing is shared out */
+  void *own;     /* exponential of the label's class */
   void *inverse, *rate, *loss;
   int64_t flags;
 } fl_tile;
@@ -97,11 +125,13 @@ typedef void fl_tile_fn(fl_tile *tile);
 
 /* A row-wise loss in steps. For a group of rows: begin; scan of each tile; accumulate of each
  * tile; finish; derive of each tile. Steps that a loss does not need are NULL. `again` restores
- * the exponentials of a tile that was loaded anew. */
+ * the exponentials of a tile. `padding` is the score or probability of classes that are none. */
 typedef struct {
   const char *name;
-  fl_tile_fn *begin, *scan, *again, *finish;
-  fl_tile_fn *accumulate[FL_TARGETS], *derive[FL_TARGETS];
+  double padding;
+  fl_tile_fn *begin, *finish;
+  fl_tile_fn *scan[FL_LAYOUTS], *again[FL_LAYOUTS];
+  fl_tile_fn *accumulate[FL_LAYOUTS][FL_TARGETS], *derive[FL_LAYOUTS][FL_TARGETS];
 } fl_rowwise;
 
 /* Converts a two-dimensional strided array of some dtype to `dst` (strides in elements). */
@@ -135,6 +165,10 @@ typedef struct {
   /* [dtype][source][byte-swapped] */
   fl_load_fn *const (*load)[FL_SOURCES][2];
   double (*total[FL_DTYPES])(ptrdiff_t n, const void *x);
+  /* See exactsum.h: the steps of an exact sum of n <= FL_BLOCK elements. */
+  int (*extract[FL_DTYPES])(ptrdiff_t n, const void *x, double s, double *sums);
+  double (*magnitude[FL_DTYPES])(ptrdiff_t n, const void *x);
+  void (*widen[FL_DTYPES])(ptrdiff_t n, const void *x, const double *w, double *to);
   /* dst[j * dst_stride + i] = src[i * src_stride + j], i < rows, j < cols; strides in elements */
   void (*transpose[FL_DTYPES])(void *dst, ptrdiff_t dst_stride, const void *src,
                                ptrdiff_t src_stride, ptrdiff_t rows, ptrdiff_t cols);

@@ -1,5 +1,5 @@
 /* Every kernel for one instruction set: the drivers and formulas once for float, once for double.
- * The including file has set ISA, the suffix of all names made here. */
+ * The including file has set ISA, the suffix of all names made here, and VECTOR_BYTES. */
 
 #define CONCAT4_(a, b, c, d) a##_##b##_##c##_##d
 #define CONCAT4(a, b, c, d) CONCAT4_(a, b, c, d)
@@ -15,7 +15,7 @@
 #define ALWAYS_INLINE static inline __attribute__((always_inline))
 #define SIMD _Pragma("omp simd")
 #define SIMD_FLAGS _Pragma("omp simd reduction(| : flags)")
-#define SIMD_LABELS _Pragma("omp simd reduction(| : bad)")
+#define SIMD_LABELS _Pragma("omp simd reduction(| : flags, other)")
 #define SIMD_SUMS _Pragma("omp simd reduction(+ : sum, w_sum) reduction(| : flags)")
 
 /* The vocabulary of the formulas; FN(exp) is exp_f32 or exp_f64. */
@@ -30,33 +30,32 @@
 #define LOG(x) FN(log)(x)
 #define LOG1P(x) FN(log1p)(x)
 #define LOG1P_UNIT(x) FN(log1p_unit)(x)
+#define LOG_UNIT(x, one) FN(log_unit)(x, one)
 #define LOG1P_RATIO(numerator, denominator) FN(log1p_ratio)(numerator, denominator)
 #define UNLESS_NAN(x, value) ((x) == (x) ? (value) : (x))
 #define SIGN(x) ((x) > 0 ? 1 : (x) < 0 ? -1 : (x))
 #define OUTSIDE_UNIT(x) (((x) < 0) | ((x) > 1))
 #define CHECK_TRUE(bad) flags |= (bad) ? FL_BAD_TRUE : 0
 #define CHECK_PRED(bad) flags |= (bad) ? FL_BAD_PRED : 0
-#define CHECK_LABEL(y)                 \
-  flags |= (y) == 1     ? 0            \
-           : (y) == 0   ? FL_SAW_ZERO  \
-           : (y) == -1  ? FL_SAW_MINUS \
-           : (y) == (y) ? FL_BAD_TRUE  \
-                        : 0
 
 #define T float
 #define I int32_t /* as wide as T, so that flags and labels are lanes of the same vectors */
 #define DTYPE f32
+#define FOURS (VECTOR_BYTES / 16)
 #define INF __builtin_inff()
 #define LARGE 0x1p16f /* 1 + LARGE^2 rounds to LARGE^2, and so does the root */
 #define ABS(x) __builtin_fabsf(x)
 #define COPYSIGN(x, sign) __builtin_copysignf(x, sign)
 #define SQRT(x) __builtin_sqrtf(x)
 #include "convert.h"
+#include "transpose.h"
 #include "pointwise.h"
 #include "rowwise.h"
+#include "exactsum.h"
 #undef T
 #undef I
 #undef DTYPE
+#undef FOURS
 #undef INF
 #undef LARGE
 #undef ABS
@@ -66,14 +65,17 @@
 #define T double
 #define I int64_t
 #define DTYPE f64
+#define FOURS ((VECTOR_BYTES + 16) / 32)
 #define INF __builtin_inf()
 #define LARGE 0x1p32
 #define ABS(x) __builtin_fabs(x)
 #define COPYSIGN(x, sign) __builtin_copysign(x, sign)
 #define SQRT(x) __builtin_sqrt(x)
 #include "convert.h"
+#include "transpose.h"
 #include "pointwise.h"
 #include "rowwise.h"
+#include "exactsum.h"
 
 static fl_load_fn *const CONCAT3(load, table, ISA)[FL_DTYPES][FL_SOURCES][2] = {
     LOADERS(f32),
@@ -90,6 +92,9 @@ const fl_table CONCAT3(fl, table, ISA) = {
                      sizeof *CONCAT4(rowwise, f32, table, ISA),
     .load = CONCAT3(load, table, ISA),
     .total = {CONCAT3(total, f32, ISA), CONCAT3(total, f64, ISA)},
+    .extract = {CONCAT3(extract, f32, ISA), CONCAT3(extract, f64, ISA)},
+    .magnitude = {CONCAT3(magnitude, f32, ISA), CONCAT3(magnitude, f64, ISA)},
+    .widen = {CONCAT3(widen, f32, ISA), CONCAT3(widen, f64, ISA)},
     .transpose = {CONCAT3(transpose, f32, ISA), CONCAT3(transpose, f64, ISA)},
     .classify = {CONCAT3(classify, f32, ISA), CONCAT3(classify, f64, ISA)},
 };

@@ -8,4 +8,5 @@
 #include "vecmath.h"
 
 #define ISA baseline
+#define VECTOR_BYTES 16
 #include "instantiate.h"

@@ -11,10 +11,12 @@
 #else
 #pragma GCC target("avx2,fma")
 #endif
+#define VECMATH_FMA 1
 #include "readers.h"
 #include "vecmath.h"
 
 #define ISA v3
+#define VECTOR_BYTES 32
 #include "instantiate.h"
 #if defined(__clang__)
 #pragma clang attribute pop

@@ -13,10 +13,12 @@
 #else
 #pragma GCC target("avx512f,avx512bw,avx512cd,avx512dq,avx512vl,avx2,fma,prefer-vector-width=512")
 #endif
+#define VECMATH_FMA 1
 #include "readers.h"
 #include "vecmath.h"
 
 #define ISA v4
+#define VECTOR_BYTES 64
 #include "instantiate.h"
 #if defined(__clang__)
 #pragma clang attribute pop

@@ -2,15 +2,26 @@
 
 #include <stdlib.h>
 #include <string.h>
+#if defined(__SSE2__)
+#include <emmintrin.h>
+#endif
+#if defined(_WIN32)
+#include <malloc.h>
+#endif
 
 enum {
-  TILE_ELEMENTS = 2048,
-  TILE_CLASSES = 64, /* more classes than this are taken in several tiles */
+  TILE_ELEMENTS = 4096, /* of a tile across rows */
+  SPAN = 1024,          /* classes of a tile along a row */
+  LONG_ROW = 32,        /* more classes than this are taken along the row */
+  TAIL = 2 * FL_LANES,  /* room for what is left of a row */
+  KEPT = 32768,         /* exponentials of a tile of many rows, or kept for the derivatives */
   MIN_ROWS = 32,
   MAX_ROWS = 256,
   CHUNKS = 1024, /* about the largest number of chunks */
   ALIGNMENT = 64,
 };
+
+static size_t item_size(const fl_plan *plan) { return plan->dtype == FL_F32 ? 4 : 8; }
 
 /* One block of each operand and result of a pointwise loss. */
 typedef struct {
@@ -18,31 +29,40 @@ typedef struct {
 } pointwise_scratch;
 
 typedef struct {
-  double z[TILE_ELEMENTS], y[TILE_ELEMENTS], e[TILE_ELEMENTS];
-  double grad[TILE_ELEMENTS], hess[TILE_ELEMENTS];
   int64_t wide_label[MAX_ROWS], label[MAX_ROWS];
   double w[MAX_ROWS], max[MAX_ROWS], tops[MAX_ROWS], sum[MAX_ROWS], sum_lo[MAX_ROWS];
   double gap[MAX_ROWS], gap_lo[MAX_ROWS], total[MAX_ROWS], total_lo[MAX_ROWS];
-  double sharers[MAX_ROWS], inverse[MAX_ROWS], rate[MAX_ROWS], loss[MAX_ROWS];
+  double sharers[MAX_ROWS], own[MAX_ROWS], inverse[MAX_ROWS], rate[MAX_ROWS], loss[MAX_ROWS];
+  double class_weight[SPAN], padding[2][FL_LANES], tail[4][FL_ALONG_ROWS][TAIL];
+  double z[TILE_ELEMENTS], y[TILE_ELEMENTS], grad[TILE_ELEMENTS], hess[TILE_ELEMENTS];
+  double e[]; /* TILE_ELEMENTS, or KEPT for many classes */
 } rowwise_scratch;
 
-typedef union {
-  pointwise_scratch pointwise;
-  rowwise_scratch rowwise;
-} scratch_space;
-
-void *fl_scratch_new(void) {
-  const size_t size = (sizeof(scratch_space) + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
-  return aligned_alloc(ALIGNMENT, size);
+void *fl_scratch_new(const fl_plan *plan) {
+  size_t size = sizeof(pointwise_scratch);
+  if (plan->rowwise) {
+    const int few = plan->classes <= LONG_ROW;
+    size = sizeof(rowwise_scratch) + (few ? TILE_ELEMENTS : KEPT) * item_size(plan);
+  }
+#if defined(_WIN32)
+  return _aligned_malloc(size, ALIGNMENT);
+#else
+  return aligned_alloc(ALIGNMENT, (size + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT);
+#endif
 }
 
-void fl_scratch_free(void *scratch) { free(scratch); }
+void fl_scratch_free(void *scratch) {
+#if defined(_WIN32)
+  _aligned_free(scratch);
+#else
+  free(scratch);
+#endif
+}
 
 static ptrdiff_t smaller(ptrdiff_t a, ptrdiff_t b) { return a < b ? a : b; }
 static ptrdiff_t larger(ptrdiff_t a, ptrdiff_t b) { return a > b ? a : b; }
 static ptrdiff_t ceil_div(ptrdiff_t a, ptrdiff_t b) { return a / b + (a % b != 0); }
 static ptrdiff_t magnitude(ptrdiff_t x) { return x < 0 ? -x : x; }
-static size_t item_size(const fl_plan *plan) { return plan->dtype == FL_F32 ? 4 : 8; }
 
 /* Multiplies by a power of two. */
 static void scale_weights(const fl_plan *plan, void *w, ptrdiff_t n) {
@@ -110,6 +130,15 @@ static void advance(const fl_plan *plan, position *at, ptrdiff_t outer, ptrdiff_
   }
 }
 
+static void advance_by(const fl_plan *plan, position *at, ptrdiff_t n) {
+  const int last = plan->ndim - 1;
+  while (n > 0) {
+    const ptrdiff_t run = smaller(n, plan->shape[last] - at->index[last]);
+    advance(plan, at, 1, run);
+    n -= run;
+  }
+}
+
 static ptrdiff_t outer_stride(const fl_plan *plan, const ptrdiff_t *strides) {
   return plan->ndim > 1 ? strides[plan->ndim - 2] : 0;
 }
@@ -160,6 +189,29 @@ static void store(const fl_plan *plan, const fl_output *to, ptrdiff_t start, ptr
   }
 }
 
+/* Copies a block past the caches, which then need not read the lines that it replaces. */
+static void stream(char *to, const char *from, size_t bytes) {
+  size_t done = 0;
+#if defined(__SSE2__)
+  enum { LINE = 64, VECTOR = 16 };
+  const size_t head = -(uintptr_t)to % LINE;
+  if (head < bytes) {
+    memcpy(to, from, head);
+    for (done = head; done + LINE <= bytes; done += LINE)
+      for (size_t i = done; i < done + LINE; i += VECTOR)
+        _mm_stream_si128((__m128i *)(to + i), _mm_loadu_si128((const __m128i *)(from + i)));
+  }
+#endif
+  memcpy(to + done, from + done, bytes - done);
+}
+
+/* Makes streamed copies visible to other threads. */
+static void finish_streams(void) {
+#if defined(__SSE2__)
+  _mm_sfence();
+#endif
+}
+
 /* ---- pointwise losses ---- */
 
 static int outputs(fl_mode mode) {
@@ -198,7 +250,11 @@ static int64_t run_pointwise(const fl_plan *plan, ptrdiff_t start, ptrdiff_t sto
   const int reads_weights = plan->mode != FL_SUM, results = outputs(plan->mode);
   int direct = plan->y.direct && plan->z.direct;
   if (plan->weighted) direct = direct && plan->w.direct && plan->w_scale == 1;
-  for (int i = 0; i < results; i++) direct = direct && plan->out[i].direct;
+  int streamed = 0;
+  for (int i = 0; i < results; i++) {
+    streamed = streamed || plan->out[i].streamed;
+    direct = direct && plan->out[i].direct && !plan->out[i].streamed;
+  }
   if (direct) { /* the kernel makes the blocks; no scratch space is needed */
     const ptrdiff_t bytes = start * (ptrdiff_t)item_size(plan);
     return kernel(stop - start, plan->y.data + bytes, plan->z.data + bytes,
@@ -213,13 +269,19 @@ static int64_t run_pointwise(const fl_plan *plan, ptrdiff_t start, ptrdiff_t sto
     const void *z = operand_at(plan, &plan->z, at, n, buffer->z);
     const void *w = reads_weights ? weights_at(plan, at, n, buffer->w) : NULL;
     void *out[2] = {NULL, NULL};
+    const size_t size = item_size(plan);
     for (int i = 0; i < results; i++)
-      out[i] = plan->out[i].direct ? plan->out[i].data + (size_t)at * item_size(plan)
-                                   : (void *)buffer->out[i];
+      out[i] = plan->out[i].direct && !plan->out[i].streamed ? plan->out[i].data + (size_t)at * size
+                                                             : (void *)buffer->out[i];
     flags |= kernel(n, y, z, w, plan->weighted, plan->params, plan->scale, out[0], out[1], sums);
-    for (int i = 0; i < results; i++)
-      if (!plan->out[i].direct) store(plan, &plan->out[i], at, n, buffer->out[i]);
+    for (int i = 0; i < results; i++) {
+      if (plan->out[i].streamed)
+        stream(plan->out[i].data + (size_t)at * size, out[i], (size_t)n * size);
+      else if (!plan->out[i].direct)
+        store(plan, &plan->out[i], at, n, out[i]);
+    }
   }
+  if (streamed) finish_streams();
   return flags;
 }
 
@@ -249,14 +311,34 @@ int64_t fl_run_reduced(const fl_plan *plan, ptrdiff_t kept, ptrdiff_t start, ptr
   return flags;
 }
 
-/* ---- row-wise losses ---- */
+/* ---- row-wise losses ----
+ *
+ * Rows are taken in groups. How many make a group, and in which order their losses are added up,
+ * follows from the number of classes and the loss alone, not from where the classes lie. */
 
-static ptrdiff_t tile_rows(ptrdiff_t classes) {
-  const ptrdiff_t rows = TILE_ELEMENTS / larger(classes, 1) / FL_LANES * FL_LANES;
+/* Of a sum of terms, sparse targets need the label's own probability only. */
+static int picks(const fl_plan *plan) {
+  return plan->target == FL_SPARSE && !plan->rowwise->scan[FL_ACROSS];
+}
+
+static int has_long_rows(const fl_plan *plan) { return !picks(plan) && plan->classes > FL_FOLD; }
+
+static ptrdiff_t group_rows(const fl_plan *plan) {
+  if (picks(plan)) return MAX_ROWS;
+  const ptrdiff_t rows = TILE_ELEMENTS / 2 / larger(plan->classes, 1) / FL_LANES * FL_LANES;
   return larger(MIN_ROWS, smaller(rows, MAX_ROWS));
 }
 
-/* Converts classes first .. first + classes - 1 of rows start .. start + n - 1 into planes. */
+static ptrdiff_t whole_vectors(ptrdiff_t n) { return ceil_div(n, FL_LANES) * FL_LANES; }
+
+static int wants_loss(const fl_plan *plan) {
+  return plan->mode != FL_GRAD && plan->mode != FL_GRAD_HESS;
+}
+
+/* The outputs from this one on are derivatives. */
+static int first_rate(const fl_plan *plan) { return plan->mode == FL_LOSS_GRAD; }
+
+/* Converts the tile's classes of rows start .. start + n - 1 into planes. */
 static void load_tile(const fl_plan *plan, const fl_operand *from, ptrdiff_t class_stride,
                       ptrdiff_t start, ptrdiff_t n, const fl_tile *tile, void *to) {
   const ptrdiff_t size = (ptrdiff_t)item_size(plan);
@@ -326,8 +408,8 @@ static int64_t load_labels(const fl_plan *plan, ptrdiff_t start, ptrdiff_t n, in
                                             lanes);
 }
 
-static void set_zero(const fl_plan *plan, void *x, ptrdiff_t i) {
-  memset((char *)x + (size_t)i * item_size(plan), 0, item_size(plan));
+static void set_zero(const fl_plan *plan, void *x, ptrdiff_t i, ptrdiff_t n) {
+  memset((char *)x + (size_t)i * item_size(plan), 0, (size_t)n * item_size(plan));
 }
 
 /* Weights of the rows, 0 for those that do not count. */
@@ -341,75 +423,30 @@ static void load_row_weights(const fl_plan *plan, ptrdiff_t start, ptrdiff_t n,
   }
   if (plan->ignores)
     for (ptrdiff_t i = 0; i < n; i++)
-      if (label[i] == FL_IGNORED) set_zero(plan, w, i);
+      if (label[i] == FL_IGNORED) set_zero(plan, w, i, 1);
 }
 
-/* Weights of at most TILE_CLASSES classes from the given one on. */
+/* Weights of the classes from the given one on. */
 static const void *class_weights(const fl_plan *plan, ptrdiff_t first) {
   if (!plan->class_weight) return ones(plan->dtype);
   return (const char *)plan->class_weight + (size_t)first * item_size(plan);
 }
 
-/* Sparse targets of a sum of terms: the label's own probability, as a tile of one class with the
- * class weight as its target. */
-static void gather(const fl_plan *plan, ptrdiff_t start, ptrdiff_t n, const int64_t *label, void *z,
-                   void *y) {
-  const size_t size = item_size(plan);
-  const char *one = ones(plan->dtype);
-  position at;
-  seek(plan, start, &at);
-  for (ptrdiff_t i = 0; i < n; i++) {
-    char *zi = (char *)z + (size_t)i * size, *yi = (char *)y + (size_t)i * size;
-    if (label[i] < 0) {
-      memcpy(zi, one, size);
-      memset(yi, 0, size);
-    } else {
-      plan->z.load(zi, 1, 1,
-                   plan->z.data + offset(plan, plan->z.strides, &at) + label[i] * plan->z_class, 0,
-                   0, 1, 1);
-      memcpy(yi, class_weights(plan, label[i]), size);
-    }
-    advance(plan, &at, 1, 1);
-  }
-}
-
-/* The way back: zeros but for the label's own derivative. */
-static void scatter(const fl_plan *plan, int which, ptrdiff_t start, ptrdiff_t n,
-                    const int64_t *label, const void *from) {
-  static const char zero[8] = {0};
-  const size_t size = item_size(plan);
-  const fl_output *to = &plan->out[which];
-  position at;
-  seek(plan, start, &at);
-  for (ptrdiff_t i = 0; i < n; i++) {
-    char *row = to->data + offset(plan, to->strides, &at);
-    const ptrdiff_t stride = plan->out_class[which];
-    copy(row, 0, stride, zero, 0, 0, 1, plan->classes, size);
-    if (label[i] >= 0) memcpy(row + label[i] * stride, (const char *)from + (size_t)i * size, size);
-    advance(plan, &at, 1, 1);
-  }
-}
-
-static int64_t run_rows(const fl_plan *plan, ptrdiff_t start, ptrdiff_t n, rowwise_scratch *buffer,
-                        fl_sum *sums) {
-  const fl_rowwise *loss = plan->rowwise;
-  const int sparse = plan->target != FL_DENSE;
-  const int gathers = plan->target == FL_SPARSE && !loss->scan;
-  const int results = outputs(plan->mode);
-  const int wants_loss = plan->mode != FL_GRAD && plan->mode != FL_GRAD_HESS;
-  const int wants_grad = plan->mode >= FL_GRAD;
-  const int first_rate = plan->mode == FL_LOSS_GRAD; /* the output that is the gradient */
+/* A group of n rows and what is known of them: lanes without a row are zero. */
+static fl_tile new_group(const fl_plan *plan, ptrdiff_t start, ptrdiff_t n, ptrdiff_t rows,
+                         rowwise_scratch *buffer) {
   fl_tile tile = {
-      .rows = tile_rows(plan->classes),
+      .rows = rows,
       .all_classes = plan->classes,
       .smoothing = plan->smoothing,
       .eps = plan->eps,
       .scale = plan->scale,
-      .z = buffer->z,
-      .y = buffer->y,
+      .z = {.body = buffer->z, .step = rows},
+      .y = {.body = buffer->y, .step = rows},
       .e = buffer->e,
-      .grad = buffer->grad,
-      .hess = buffer->hess,
+      .grad = {.body = buffer->grad, .step = rows},
+      .hess = {.body = buffer->hess, .step = rows},
+      .wants_hess = plan->mode == FL_GRAD_HESS,
       .label = buffer->label,
       .w = buffer->w,
       .max = buffer->max,
@@ -421,75 +458,441 @@ static int64_t run_rows(const fl_plan *plan, ptrdiff_t start, ptrdiff_t n, rowwi
       .total = buffer->total,
       .total_lo = buffer->total_lo,
       .sharers = buffer->sharers,
+      .own = buffer->own,
       .inverse = buffer->inverse,
       .rate = buffer->rate,
       .loss = buffer->loss,
   };
-  const ptrdiff_t classes = gathers ? 1 : plan->classes;
-  const int once = classes <= TILE_CLASSES; /* one tile holds all classes */
+  if (plan->target == FL_DENSE) {
+    set_zero(plan, tile.label, 0, rows);
+  } else {
+    set_zero(plan, tile.label, n, rows - n);
+    tile.flags |= load_labels(plan, start, n, buffer->wide_label, tile.label);
+  }
+  set_zero(plan, tile.w, n, rows - n);
+  load_row_weights(plan, start, n, buffer->wide_label, tile.w);
+  plan->rowwise->begin(&tile);
+  return tile;
+}
 
-  int64_t *wide = buffer->wide_label;
-  if (!sparse || n < tile.rows) memset(tile.label, 0, sizeof buffer->label);
-  if (sparse) tile.flags |= load_labels(plan, start, n, wide, tile.label);
-  if (n < tile.rows) memset(tile.w, 0, sizeof buffer->w);
-  load_row_weights(plan, start, n, wide, tile.w);
+/* Whether planes of an operand or output can be used as they lie. */
+static int lies_across(const fl_plan *plan, int native, ptrdiff_t class_stride,
+                       const ptrdiff_t *strides) {
+  const ptrdiff_t size = (ptrdiff_t)item_size(plan);
+  return native && strides[plan->ndim - 1] == size && class_stride % size == 0;
+}
+
+static int operand_lies_across(const fl_plan *plan, const fl_operand *x, ptrdiff_t class_stride) {
+  return lies_across(plan, x->native, class_stride, x->strides);
+}
+
+static int output_lies_across(const fl_plan *plan, int which) {
+  const fl_output *to = &plan->out[which];
+  return lies_across(plan, to->native, plan->out_class[which], to->strides);
+}
+
+/* Rows from start on that the last axis has. */
+static ptrdiff_t run_of_rows(const fl_plan *plan, ptrdiff_t start) {
+  const ptrdiff_t length = plan->shape[plan->ndim - 1];
+  return length - start % length;
+}
+
+_Static_assert(FL_FOLD *MAX_ROWS <= KEPT, "room for the exponentials of a tile");
+
+/* The planes of the tile's classes: as they lie, if its rows are whole vectors of one run, or
+ * converted into buffer. */
+static fl_rows planes_at(const fl_plan *plan, const fl_operand *from, ptrdiff_t class_stride,
+                         ptrdiff_t start, ptrdiff_t n, const fl_tile *tile, void *buffer) {
+  if (operand_lies_across(plan, from, class_stride) && n == tile->rows &&
+      n <= run_of_rows(plan, start)) {
+    position at;
+    seek(plan, start, &at);
+    return (fl_rows){
+        .body = (char *)from->data + offset(plan, from->strides, &at) + tile->first * class_stride,
+        .step = class_stride / (ptrdiff_t)item_size(plan)};
+  }
+  load_tile(plan, from, class_stride, start, n, tile, buffer);
+  return (fl_rows){.body = buffer, .step = tile->rows};
+}
+
+/* Where planes of an output are formed: in place, or in buffer. */
+static fl_rows result_planes_at(const fl_plan *plan, int which, ptrdiff_t start, ptrdiff_t n,
+                                const fl_tile *tile, void *buffer) {
+  const fl_output *to = &plan->out[which];
+  if (!output_lies_across(plan, which) || n != tile->rows || n > run_of_rows(plan, start))
+    return (fl_rows){.body = buffer, .step = tile->rows};
+  position at;
+  seek(plan, start, &at);
+  return (fl_rows){
+      .body = to->data + offset(plan, to->strides, &at) + tile->first * plan->out_class[which],
+      .step = plan->out_class[which] / (ptrdiff_t)item_size(plan)};
+}
+
+/* Few classes, or classes that lie farther apart than rows. */
+static int64_t run_across(const fl_plan *plan, ptrdiff_t start, ptrdiff_t n,
+                          rowwise_scratch *buffer) {
+  const fl_rowwise *loss = plan->rowwise;
+  const ptrdiff_t classes = plan->classes;
+  const int once = classes <= FL_FOLD; /* one tile holds all classes */
+  const int dense = plan->target == FL_DENSE, first = first_rate(plan);
+  fl_tile tile = new_group(plan, start, n, whole_vectors(n), buffer);
+  const int keeps = tile.rows * classes <= (classes <= LONG_ROW ? TILE_ELEMENTS : KEPT);
   if (n < tile.rows) { /* lanes without a row hold finite numbers */
-    memset(tile.z, 0, sizeof buffer->z);
-    memset(tile.y, 0, sizeof buffer->y);
+    set_zero(plan, buffer->z, 0, TILE_ELEMENTS);
+    set_zero(plan, buffer->y, 0, TILE_ELEMENTS);
   }
 
-  loss->begin(&tile);
   enum { SCAN, ACCUMULATE, DERIVE };
   for (int step = SCAN; step <= DERIVE; step++) {
-    if (step == SCAN && !loss->scan && !once) continue;
-    if (step == ACCUMULATE && !loss->scan && !wants_loss) {
+    if (step == SCAN && !loss->scan[FL_ACROSS] && !once) continue;
+    if (step == ACCUMULATE && !loss->scan[FL_ACROSS] && !wants_loss(plan)) {
       loss->finish(&tile);
       continue;
     }
-    if (step == DERIVE && !wants_grad) break;
-    for (tile.first = 0; tile.first < classes; tile.first += TILE_CLASSES) {
-      tile.classes = smaller(TILE_CLASSES, classes - tile.first);
+    if (step == DERIVE && plan->mode < FL_GRAD) break;
+    for (tile.first = 0; tile.first < classes; tile.first += FL_FOLD) {
+      tile.classes = smaller(FL_FOLD, classes - tile.first);
       tile.class_weight = class_weights(plan, tile.first);
+      if (keeps) tile.e = (char *)buffer->e + (size_t)(tile.first * tile.rows) * item_size(plan);
       if (step == SCAN || !once) {
-        if (gathers) {
-          gather(plan, start, n, wide, tile.z, tile.y);
-        } else {
-          load_tile(plan, &plan->z, plan->z_class, start, n, &tile, tile.z);
-          if (!sparse) load_tile(plan, &plan->y, plan->y_class, start, n, &tile, tile.y);
-        }
-        if (step == DERIVE && loss->again) loss->again(&tile);
+        tile.z = planes_at(plan, &plan->z, plan->z_class, start, n, &tile, buffer->z);
+        if (dense) tile.y = planes_at(plan, &plan->y, plan->y_class, start, n, &tile, buffer->y);
+        if (step == DERIVE && loss->again[FL_ACROSS] && !keeps) loss->again[FL_ACROSS](&tile);
       }
-      if (step == SCAN && loss->scan) loss->scan(&tile);
-      if (step == ACCUMULATE) loss->accumulate[plan->target](&tile);
-      if (step == DERIVE) {
-        loss->derive[plan->target](&tile);
-        for (int i = first_rate; i < results; i++) {
-          const void *from = i == first_rate ? tile.grad : tile.hess;
-          if (gathers)
-            scatter(plan, i, start, n, wide, from);
-          else
-            store_tile(plan, i, start, n, &tile, from);
-        }
-      }
+      if (step == SCAN && loss->scan[FL_ACROSS]) loss->scan[FL_ACROSS](&tile);
+      if (step == ACCUMULATE) loss->accumulate[FL_ACROSS][plan->target](&tile);
+      if (step != DERIVE) continue;
+      tile.grad = result_planes_at(plan, first, start, n, &tile, buffer->grad);
+      if (tile.wants_hess) tile.hess = result_planes_at(plan, 1, start, n, &tile, buffer->hess);
+      loss->derive[FL_ACROSS][plan->target](&tile);
+      if (tile.grad.body == buffer->grad) store_tile(plan, first, start, n, &tile, buffer->grad);
+      if (tile.wants_hess && tile.hess.body == buffer->hess)
+        store_tile(plan, 1, start, n, &tile, buffer->hess);
     }
     if (step == ACCUMULATE) loss->finish(&tile);
-  }
-
-  if (plan->mode == FL_LOSS || plan->mode == FL_LOSS_GRAD)
-    store(plan, &plan->out[0], start, n, tile.loss);
-  if (sums) {
-    fl_sum_add(&sums[0], plan->table->total[plan->dtype](n, tile.loss));
-    fl_sum_add(&sums[1], plan->table->total[plan->dtype](n, tile.w));
   }
   return tile.flags;
 }
 
+static void copy_lanes(const fl_plan *plan, void *dst, const void *src) {
+  if (plan->dtype == FL_F32) /* sizes that the compiler knows */
+    memcpy(dst, src, FL_LANES * sizeof(float));
+  else
+    memcpy(dst, src, FL_LANES * sizeof(double));
+}
+
+/* Whether `count` rows of an operand or output can be used as they lie but for their tails: native,
+ * classes next to each other, rows at one distance. */
+static int lies_along(const fl_plan *plan, int native, ptrdiff_t class_stride,
+                      const ptrdiff_t *strides, const position *at, const fl_tile *tile) {
+  const ptrdiff_t size = (ptrdiff_t)item_size(plan);
+  const int last = plan->ndim - 1;
+  return native && class_stride == size && strides[last] % size == 0 &&
+         tile->count <= plan->shape[last] - at->index[last];
+}
+
+/* How many of the tile's classes are no padding. */
+static ptrdiff_t true_classes(const fl_plan *plan, const fl_tile *tile) {
+  return smaller(tile->classes, plan->classes - tile->first);
+}
+
+/* The tile's elements of an operand: as they lie, with tails in a buffer of their own where the
+ * padding is there already, or converted into buffer and padded. A tail is taken as part of the
+ * last FL_LANES classes, so that the same number of bytes is copied whatever is left. */
+static fl_rows rows_at(const fl_plan *plan, const fl_operand *from, ptrdiff_t class_stride,
+                       const position *start, const fl_tile *tile, const void *padding,
+                       void *buffer, void *tails) {
+  const ptrdiff_t size = (ptrdiff_t)item_size(plan), last = plan->ndim - 1;
+  const ptrdiff_t n = true_classes(plan, tile), skipped = tile->first * class_stride;
+  if (lies_along(plan, from->native, class_stride, from->strides, start, tile)) {
+    char *body = (char *)from->data + offset(plan, from->strides, start) + skipped;
+    const char *src = body + (n - FL_LANES) * size;
+    char *dst = tails;
+    if (tile->whole < tile->classes)
+      for (ptrdiff_t i = 0; i < tile->count; i++, src += from->strides[last], dst += TAIL * size)
+        copy_lanes(plan, dst, src);
+    return (fl_rows){body, (char *)tails + (FL_LANES - (n - tile->whole)) * size,
+                     from->strides[last] / size, TAIL};
+  }
+  position at = *start;
+  char *dst = buffer;
+  for (ptrdiff_t i = 0; i < tile->count; i++, advance(plan, &at, 1, 1)) {
+    const char *src = from->data + offset(plan, from->strides, &at) + skipped;
+    copy_lanes(plan, dst + (tile->classes - FL_LANES) * size, padding);
+    if (from->native && class_stride == size)
+      memcpy(dst, src, (size_t)(n * size));
+    else
+      from->load(dst, 0, 1, src, 0, class_stride, 1, n);
+    dst += tile->classes * size;
+  }
+  return (fl_rows){buffer, (char *)buffer + tile->whole * size, tile->classes, tile->classes};
+}
+
+/* Where the tile's elements of an output are formed: in place, but for tails, or in buffer. */
+static fl_rows results_at(const fl_plan *plan, int which, const position *start,
+                          const fl_tile *tile, void *buffer, void *tails) {
+  const fl_output *to = &plan->out[which];
+  const ptrdiff_t class_stride = plan->out_class[which], size = (ptrdiff_t)item_size(plan);
+  if (lies_along(plan, to->native, class_stride, to->strides, start, tile))
+    return (fl_rows){to->data + offset(plan, to->strides, start) + tile->first * class_stride,
+                     (char *)tails + FL_LANES * size, to->strides[plan->ndim - 1] / size, TAIL};
+  return (fl_rows){buffer, (char *)buffer + tile->whole * size, tile->classes, tile->classes};
+}
+
+/* Zeros the rows that are ignored, and copies what was not formed in place: a tail together with
+ * the classes before it, which are. */
+static void store_rows(const fl_plan *plan, int which, const position *start, const fl_tile *tile,
+                       const int64_t *label, fl_rows from, const void *buffer) {
+  const fl_output *to = &plan->out[which];
+  const ptrdiff_t size = (ptrdiff_t)item_size(plan), stride = plan->out_class[which];
+  const ptrdiff_t n = true_classes(plan, tile), tail = n - tile->whole;
+  char *body = from.body, *tails = (char *)from.tail - FL_LANES * size;
+  if (from.body != buffer) {
+    for (ptrdiff_t i = 0; i < tile->count && tile->whole < tile->classes; i++) {
+      char *end = body + (i * from.step + tile->whole) * size, *parts = tails + i * TAIL * size;
+      copy_lanes(plan, parts, end - FL_LANES * size);
+      copy_lanes(plan, end + (tail - FL_LANES) * size, parts + tail * size);
+    }
+  }
+  if (plan->ignores)
+    for (ptrdiff_t i = 0; i < tile->count; i++)
+      if (label[tile->row + i] == FL_IGNORED) set_zero(plan, body, i * from.step, n);
+  if (from.body != buffer) return;
+  position at = *start;
+  for (ptrdiff_t i = 0; i < tile->count; i++, advance(plan, &at, 1, 1)) {
+    char *dst = to->data + offset(plan, to->strides, &at) + tile->first * stride;
+    const char *src = body + i * from.step * size;
+    if (stride == size)
+      memcpy(dst, src, (size_t)(n * size));
+    else
+      copy(dst, 0, stride, src, 0, size, 1, n, (size_t)size);
+  }
+}
+
+/* FL_LANES times the same number. */
+static void fill_lanes(const fl_plan *plan, void *lanes, double x) {
+  for (int j = 0; j < FL_LANES; j++) {
+    if (plan->dtype == FL_F32)
+      ((float *)lanes)[j] = (float)x;
+    else
+      ((double *)lanes)[j] = x;
+  }
+}
+
+/* A step of a loss along its rows, for all tiles of the group. */
+typedef enum { SCAN = 1, ACCUMULATE = 2, DERIVE = 4 } along_step;
+
+static void step_along(const fl_plan *plan, int steps, int keeps, const position *at, fl_tile *tile,
+                       rowwise_scratch *buffer) {
+  const fl_rowwise *loss = plan->rowwise;
+  const ptrdiff_t padded = whole_vectors(plan->classes), size = (ptrdiff_t)item_size(plan);
+  const ptrdiff_t last_span = (plan->classes - 1) / SPAN * SPAN;
+  for (tile->first = 0; tile->first < plan->classes; tile->first += SPAN) {
+    tile->classes = smaller(SPAN, padded - tile->first);
+    tile->whole = true_classes(plan, tile) / FL_LANES * FL_LANES;
+    tile->class_weight = tile->first == last_span ? (const void *)buffer->class_weight
+                                                  : class_weights(plan, tile->first);
+    tile->e_step = keeps ? padded : tile->classes;
+    tile->e = (char *)buffer->e + (keeps ? tile->row * padded + tile->first : 0) * size;
+    if (!(steps == DERIVE && keeps && plan->target == FL_SPARSE))
+      tile->z = rows_at(plan, &plan->z, plan->z_class, at, tile, buffer->padding[0], buffer->z,
+                        buffer->tail[0]);
+    if (plan->target == FL_DENSE && steps != SCAN)
+      tile->y = rows_at(plan, &plan->y, plan->y_class, at, tile, buffer->padding[1], buffer->y,
+                        buffer->tail[1]);
+    if (steps & SCAN && loss->scan[FL_ALONG]) loss->scan[FL_ALONG](tile);
+    if (steps & ACCUMULATE) loss->accumulate[FL_ALONG][plan->target](tile);
+    if (steps != DERIVE) continue;
+    if (loss->again[FL_ALONG] && !keeps) loss->again[FL_ALONG](tile);
+    const int first = first_rate(plan);
+    tile->grad = results_at(plan, first, at, tile, buffer->grad, buffer->tail[2]);
+    if (tile->wants_hess) tile->hess = results_at(plan, 1, at, tile, buffer->hess, buffer->tail[3]);
+    loss->derive[FL_ALONG][plan->target](tile);
+    store_rows(plan, first, at, tile, buffer->wide_label, tile->grad, buffer->grad);
+    if (tile->wants_hess)
+      store_rows(plan, 1, at, tile, buffer->wide_label, tile->hess, buffer->hess);
+  }
+}
+
+/* Many classes: several rows at a time, along their classes. */
+static int64_t run_along(const fl_plan *plan, ptrdiff_t start, ptrdiff_t n,
+                         rowwise_scratch *buffer) {
+  const fl_rowwise *loss = plan->rowwise;
+  const ptrdiff_t classes = plan->classes, padded = whole_vectors(classes);
+  const ptrdiff_t last_span = (classes - 1) / SPAN * SPAN;
+  const int scans = loss->scan[FL_ALONG] != NULL;
+  const int keeps = plan->mode >= FL_GRAD && scans && n * padded <= KEPT;
+  const ptrdiff_t rows = larger(1, smaller(FL_ALONG_ROWS, TILE_ELEMENTS / padded));
+  fl_tile tile = new_group(plan, start, n, whole_vectors(n), buffer);
+  fill_lanes(plan, buffer->padding[0], loss->padding);
+  fill_lanes(plan, buffer->padding[1], 0);
+  for (int which = 0; which < 2; which++)
+    for (ptrdiff_t i = 0; i < smaller(rows, n); i++)
+      copy_lanes(plan,
+                 (char *)buffer->tail[which] + (i * TAIL + FL_LANES) * (ptrdiff_t)item_size(plan),
+                 buffer->padding[which]);
+  set_zero(plan, buffer->class_weight, 0, whole_vectors(classes - last_span));
+  memcpy(buffer->class_weight, class_weights(plan, plan->class_weight ? last_span : 0),
+         (size_t)(classes - last_span) * item_size(plan));
+
+  position first, at;
+  seek(plan, start, &first);
+  at = first;
+  for (tile.row = 0; tile.row < n && (scans || wants_loss(plan)); tile.row += rows) {
+    tile.count = smaller(rows, n - tile.row);
+    if (classes <= SPAN) {
+      step_along(plan, SCAN | ACCUMULATE, keeps, &at, &tile, buffer);
+    } else {
+      if (scans) step_along(plan, SCAN, keeps, &at, &tile, buffer);
+      step_along(plan, ACCUMULATE, keeps, &at, &tile, buffer);
+    }
+    advance_by(plan, &at, tile.count);
+  }
+  loss->finish(&tile);
+  if (plan->mode < FL_GRAD) return tile.flags;
+  at = first;
+  for (tile.row = 0; tile.row < n; tile.row += rows) {
+    tile.count = smaller(rows, n - tile.row);
+    step_along(plan, DERIVE, keeps, &at, &tile, buffer);
+    advance_by(plan, &at, tile.count);
+  }
+  return tile.flags;
+}
+
+/* Targets of the labels that were picked: class weights; of rows without a label the weight 0, and
+ * the probability 1. */
+#define SET_TARGETS(type)                                                            \
+  for (ptrdiff_t i = 0; i < n; i++) {                                                \
+    const int inside = label[i] >= 0;                                                \
+    ((type *)z)[i] = inside ? ((type *)z)[i] : 1;                                    \
+    ((type *)y)[i] = inside ? ((const type *)weight)[weighted * label[i]] : (type)0; \
+  }
+
+/* The probabilities of the labels, as one class. */
+static void pick(const fl_plan *plan, ptrdiff_t start, ptrdiff_t n, const int64_t *label, void *z,
+                 void *y) {
+  const int last = plan->ndim - 1, weighted = plan->class_weight != NULL;
+  const ptrdiff_t row_stride = plan->z.strides[last], class_stride = plan->z_class;
+  const void *weight = class_weights(plan, 0);
+  position at;
+  seek(plan, start, &at);
+  for (ptrdiff_t i = 0; i < n;) {
+    const ptrdiff_t rows = smaller(n - i, plan->shape[last] - at.index[last]);
+    const char *row = plan->z.data + offset(plan, plan->z.strides, &at);
+    for (ptrdiff_t stop = i + rows; i < stop; i++, row += row_stride) {
+      const char *src = row + larger(label[i], 0) * class_stride;
+      if (!plan->z.native)
+        plan->z.load((char *)z + (size_t)i * item_size(plan), 1, 1, src, 0, 0, 1, 1);
+      else if (plan->dtype == FL_F32)
+        memcpy((float *)z + i, src, sizeof(float));
+      else
+        memcpy((double *)z + i, src, sizeof(double));
+    }
+    advance(plan, &at, 1, rows);
+  }
+  if (plan->dtype == FL_F32)
+    SET_TARGETS(float)
+  else
+    SET_TARGETS(double)
+}
+
+/* The way back: zeros but for the label's own derivative. */
+static void place(const fl_plan *plan, int which, ptrdiff_t start, ptrdiff_t n,
+                  const int64_t *label, const void *from) {
+  static const char zero[8] = {0};
+  const ptrdiff_t size = (ptrdiff_t)item_size(plan);
+  const fl_output *to = &plan->out[which];
+  const ptrdiff_t stride = plan->out_class[which], row_size = plan->classes * size;
+  const int last = plan->ndim - 1;
+  const ptrdiff_t row_stride = to->strides[last];
+  const char *src = from;
+  position at;
+  seek(plan, start, &at);
+  for (ptrdiff_t done = 0; done < n;) {
+    const ptrdiff_t rows = smaller(n - done, plan->shape[last] - at.index[last]);
+    char *row = to->data + offset(plan, to->strides, &at);
+    const int dense = stride == size && row_stride == row_size;
+    if (dense) memset(row, 0, (size_t)(rows * row_size));
+    for (ptrdiff_t i = 0; i < rows; i++, row += row_stride, src += size) {
+      const int64_t k = label[done + i];
+      if (!dense) copy(row, 0, stride, zero, 0, 0, 1, plan->classes, (size_t)size);
+      if (k < 0) continue;
+      if (plan->dtype == FL_F32)
+        memcpy(row + k * stride, src, sizeof(float));
+      else
+        memcpy(row + k * stride, src, sizeof(double));
+    }
+    done += rows;
+    advance(plan, &at, 1, rows);
+  }
+}
+
+static int64_t run_picked(const fl_plan *plan, ptrdiff_t start, ptrdiff_t n,
+                          rowwise_scratch *buffer) {
+  const fl_rowwise *loss = plan->rowwise;
+  fl_tile tile = new_group(plan, start, n, whole_vectors(n), buffer);
+  tile.classes = 1;
+  set_zero(plan, buffer->z, n, tile.rows - n);
+  set_zero(plan, buffer->y, n, tile.rows - n);
+  pick(plan, start, n, buffer->wide_label, buffer->z, buffer->y);
+  tile.class_weight = ones(plan->dtype);
+  loss->accumulate[FL_ACROSS][FL_SPARSE](&tile);
+  loss->finish(&tile);
+  if (plan->mode < FL_GRAD) return tile.flags;
+  loss->derive[FL_ACROSS][FL_SPARSE](&tile);
+  for (int i = first_rate(plan); i < outputs(plan->mode); i++)
+    place(plan, i, start, n, buffer->wide_label,
+          i == first_rate(plan) ? tile.grad.body : tile.hess.body);
+  return tile.flags;
+}
+
+static double number_at(const fl_plan *plan, const void *x, ptrdiff_t i) {
+  return plan->dtype == FL_F32 ? (double)((const float *)x)[i] : ((const double *)x)[i];
+}
+
+/* The number of rows of the group that starts here: where their sum does not depend on it, as many
+ * as suits their layout. */
+static ptrdiff_t next_group(const fl_plan *plan, int along, ptrdiff_t at, ptrdiff_t stop) {
+  const ptrdiff_t n = smaller(group_rows(plan), stop - at);
+  if (!has_long_rows(plan)) return n;
+  if (along) return larger(1, smaller(n, KEPT / whole_vectors(plan->classes)));
+  int in_place = operand_lies_across(plan, &plan->z, plan->z_class);
+  if (plan->target == FL_DENSE)
+    in_place = in_place && operand_lies_across(plan, &plan->y, plan->y_class);
+  if (plan->mode >= FL_GRAD)
+    for (int i = first_rate(plan); i < outputs(plan->mode); i++)
+      in_place = in_place && output_lies_across(plan, i);
+  ptrdiff_t rows = smaller(MAX_ROWS, smaller(stop - at, run_of_rows(plan, at)));
+  if (plan->mode >= FL_GRAD && KEPT / plan->classes >= FL_LANES)
+    rows = smaller(rows, KEPT / plan->classes);
+  return in_place && rows >= FL_LANES ? rows / FL_LANES * FL_LANES : n;
+}
+
 static int64_t run_rowwise(const fl_plan *plan, ptrdiff_t start, ptrdiff_t stop,
                            rowwise_scratch *buffer, fl_sum *sums) {
-  const ptrdiff_t step = tile_rows(plan->classes);
+  const int along = plan->classes > LONG_ROW &&
+                    magnitude(plan->z_class) <= magnitude(plan->z.strides[plan->ndim - 1]);
   int64_t flags = 0;
-  for (ptrdiff_t at = start; at < stop; at += step)
-    flags |= run_rows(plan, at, smaller(step, stop - at), buffer, sums);
+  for (ptrdiff_t at = start, n; at < stop; at += n) {
+    n = next_group(plan, along, at, stop);
+    if (picks(plan))
+      flags |= run_picked(plan, at, n, buffer);
+    else if (along)
+      flags |= run_along(plan, at, n, buffer);
+    else
+      flags |= run_across(plan, at, n, buffer);
+    if (plan->mode == FL_LOSS || plan->mode == FL_LOSS_GRAD)
+      store(plan, &plan->out[0], at, n, buffer->loss);
+    if (has_long_rows(plan)) {
+      for (ptrdiff_t i = 0; i < n; i++) {
+        fl_sum_add(&sums[0], number_at(plan, buffer->loss, i));
+        fl_sum_add(&sums[1], number_at(plan, buffer->w, i));
+      }
+    } else {
+      fl_sum_add(&sums[0], plan->table->total[plan->dtype](n, buffer->loss));
+      fl_sum_add(&sums[1], plan->table->total[plan->dtype](n, buffer->w));
+    }
+  }
   return flags;
 }
 
@@ -499,7 +902,11 @@ ptrdiff_t fl_chunk(const fl_plan *plan) {
   enum { SMALLEST = 4 * FL_BLOCK };
   ptrdiff_t unit = FL_BLOCK, least = SMALLEST / FL_BLOCK;
   if (plan->rowwise) {
-    unit = tile_rows(plan->classes);
+    unit = group_rows(plan);
+    if (has_long_rows(plan)) { /* enough chunks for 16 threads */
+      const ptrdiff_t rows = smaller(MAX_ROWS, plan->size / 16);
+      unit = rows < FL_LANES ? larger(1, rows) : rows / FL_LANES * FL_LANES;
+    }
     least = ceil_div(SMALLEST, unit * larger(plan->classes, 1));
   }
   return unit * larger(least, ceil_div(plan->size, unit * CHUNKS));

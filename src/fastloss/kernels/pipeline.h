@@ -20,6 +20,7 @@ typedef struct {
 typedef struct {
   char *data;
   int native, direct;
+  int streamed; /* direct, and written past the caches */
   ptrdiff_t strides[FL_MAX_NDIM];
 } fl_output;
 
@@ -30,6 +31,7 @@ typedef struct {
   fl_dtype dtype;
   fl_mode mode;
   int weighted;
+  double cost; /* nanoseconds of a float32 element, about */
   double scale, w_scale;
   double params[FL_MAX_PARAMS];
   int ndim;
@@ -54,8 +56,8 @@ typedef struct {
  * for every number of threads. */
 ptrdiff_t fl_chunk(const fl_plan *plan);
 
-/* Scratch space for one thread; NULL if there is no memory. */
-void *fl_scratch_new(void);
+/* Scratch space of one thread for this plan; NULL if there is no memory. */
+void *fl_scratch_new(const fl_plan *plan);
 void fl_scratch_free(void *scratch);
 
 /* Runs elements (rows) start .. stop - 1; adds losses to sums[0] and weights to sums[1]. Returns

@@ -22,30 +22,131 @@ enum {
 #define DRIVER(name, mode, what) \
   static int64_t KERNEL(name, mode)(ARGUMENTS) { return KERNEL(name, blocks)(what, PASS); }
 
-/* LOSS is a formula. LOSS_AFTER has an expression e of y and z, a whole function's work, that a
- * loop of its own forms for a block at a time: of short loops a processor overlaps more of the
- * iterations. */
-#define LOSS(name, ...) BOTH_LOOPS(name, 0, 0, __VA_ARGS__)
-#define LOSS_AFTER(name, expression, ...) BOTH_LOOPS(name, 1, expression, __VA_ARGS__)
+/* Checks: the loop over a block only gathers, in the sign of `flags`, whether a value may be out of
+ * its domain; where one may, a second loop looks at the block closely. Where results replace the
+ * arguments, that comes first. */
+#define CHECK(argument, suspicion, bad) flags |= closely ? ((bad) ? (I)(argument) : 0) : (suspicion)
+#define SIGN_OF(x) ((I)FN(bits)(x))
+#define CHECK_UNIT(argument, x) CHECK(argument, SIGN_OF(x) | SIGN_OF(1 - (x)), OUTSIDE_UNIT(x))
+#define CHECK_ABOVE_MINUS_ONE(argument, x) CHECK(argument, SIGN_OF(1 + (x)) - 1, (x) <= -1)
 
-#define BOTH_LOOPS(name, has_prior, expression, ...)                                               \
+/* What a formula is told of the targets of a block. */
+enum {
+  LOCAL(as_given),
+  LOCAL(signs), /* y is -1 or 1, whether the labels are these or 0 and 1 */
+  LOCAL(hard),  /* `special` says that all labels are 0 or 1 */
+};
+
+/* Whether all of n labels are 0 or 1: only of these y^2 - y is 0. */
+ALWAYS_INLINE int LOCAL(are_hard)(ptrdiff_t n, const T *y) {
+  I flags = 0;
+  SIMD_FLAGS for (ptrdiff_t i = 0; i < n; i++) flags |= SIGN_OF(y[i] * y[i] - y[i]);
+  return flags == 0;
+}
+
+/* The slope and shift that make signs of n labels. Returns flags. */
+ALWAYS_INLINE I LOCAL(label_signs)(ptrdiff_t n, const T *y, T *slope, T *shift) {
+  I flags = 0, other = 0;
+  SIMD_LABELS for (ptrdiff_t i = 0; i < n; i++) {
+    other |= SIGN_OF(y[i]) ^ SIGN_OF((T)1);
+    flags |= SIGN_OF(y[i] * y[i] - y[i]);
+  }
+  if ((other & ~SIGN_OF(-(T)0)) == 0) { /* but for the sign, all are 1 */
+    flags = other ? FL_SAW_MINUS : 0;
+  } else if (flags == 0) {
+    flags = FL_SAW_ZERO;
+  } else {
+    flags = 0;
+    SIMD_FLAGS for (ptrdiff_t i = 0; i < n; i++) flags |= y[i] == 1      ? 0
+                                                          : y[i] == 0    ? FL_SAW_ZERO
+                                                          : y[i] == -1   ? FL_SAW_MINUS
+                                                          : y[i] == y[i] ? FL_BAD_TRUE
+                                                                         : 0;
+  }
+  *slope = flags & FL_SAW_ZERO ? 2 : 1;
+  *shift = flags & FL_SAW_ZERO ? -1 : 0;
+  return flags;
+}
+
+/* LOSS is a formula; that of a MARGIN_LOSS sees signs. _AFTER has an expression e of y and z, a
+ * whole function's work, that a loop of its own forms for a block at a time: of short loops a
+ * processor overlaps more of the iterations. SPECIAL has a condition on the parameters, and on the
+ * labels if these are LOCAL(hard); a formula that is told `special` may leave out what then makes
+ * no difference. */
+#define LOSS(name, ...) KERNELS(name, LOCAL(as_given), 0, 0, 0, __VA_ARGS__)
+#define MARGIN_LOSS(name, ...) KERNELS(name, LOCAL(signs), 0, 0, 0, __VA_ARGS__)
+#define MARGIN_LOSS_AFTER(name, expression, ...) \
+  KERNELS(name, LOCAL(signs), 0, 1, expression, __VA_ARGS__)
+#define SPECIAL_LOSS(name, labels, condition, ...) \
+  KERNELS(name, labels, condition, 0, 0, __VA_ARGS__)
+#define SPECIAL_LOSS_AFTER(name, labels, condition, expression, ...) \
+  KERNELS(name, labels, condition, 1, expression, __VA_ARGS__)
+
+#define KERNELS(name, labels, condition, has_prior, expression, ...)                               \
   ALWAYS_INLINE T KERNEL(name, prior)(T y, T z) {                                                  \
     (void)y, (void)z;                                                                              \
     return expression;                                                                             \
   }                                                                                                \
                                                                                                    \
-  ALWAYS_INLINE I KERNEL(name, element)(T y, T z, T e, const T *p, T *loss_, T *grad_, T *hess_) { \
+  ALWAYS_INLINE I KERNEL(name, element)(int closely, int special, T y, T z, T e, const T *p,       \
+                                        T *loss_, T *grad_, T *hess_) {                            \
     T loss, grad, hess;                                                                            \
     I flags = 0;                                                                                   \
-    (void)p, (void)e;                                                                              \
+    (void)p, (void)e, (void)closely, (void)special;                                                \
     __VA_ARGS__                                                                                    \
     *loss_ = loss, *grad_ = grad, *hess_ = hess;                                                   \
     return flags;                                                                                  \
   }                                                                                                \
                                                                                                    \
+  ALWAYS_INLINE I KERNEL(name, check)(ptrdiff_t n, const T *y, const T *z, const T *p) {           \
+    I flags = 0;                                                                                   \
+    SIMD_FLAGS for (ptrdiff_t i = 0; i < n; i++) {                                                 \
+      T loss, grad, hess;                                                                          \
+      flags |= KERNEL(name, element)(1, 0, y[i], z[i], 0, p, &loss, &grad, &hess);                 \
+    }                                                                                              \
+    return flags;                                                                                  \
+  }                                                                                                \
+                                                                                                   \
+  ALWAYS_INLINE I KERNEL(name, block)(int what, int special, ptrdiff_t n, const T *y, const T *z,  \
+                                      const T *w, const T *p, T factor, T *losses, T *grads,       \
+                                      T *hesses, fl_sum *sums) {                                   \
+    const int rates = what & (LOCAL(want_grad) | LOCAL(want_hess));                                \
+    double sum = 0, w_sum = 0;                                                                     \
+    T e[FL_BLOCK], slope = 1, shift = 0;                                                           \
+    const int in_place = (losses && (losses == y || losses == z)) ||                               \
+                         (grads && (grads == y || grads == z)) ||                                  \
+                         (hesses && (hesses == y || hesses == z));                                 \
+    I flags = 0, found = 0;                                                                        \
+    if (labels == LOCAL(signs))                                                                    \
+      found = LOCAL(label_signs)(n, y, &slope, &shift);                                            \
+    else if (in_place)                                                                             \
+      found = KERNEL(name, check)(n, y, z, p);                                                     \
+    if (has_prior) SIMD for (ptrdiff_t i = 0; i < n; i++) {                                        \
+        const T yi = labels == LOCAL(signs) ? slope * y[i] + shift : y[i];                         \
+        e[i] = KERNEL(name, prior)(yi, z[i]);                                                      \
+      }                                                                                            \
+    SIMD_SUMS for (ptrdiff_t i = 0; i < n; i++) {                                                  \
+      T loss, grad, hess;                                                                          \
+      const T yi = labels == LOCAL(signs) ? slope * y[i] + shift : y[i];                           \
+      flags |= KERNEL(name, element)(0, special, yi, z[i], has_prior ? e[i] : 0, p, &loss, &grad,  \
+                                     &hess);                                                       \
+      const T wi = what & LOCAL(weighted) ? w[i] : 1, rate = rates ? wi * factor : 1;              \
+      if (what & LOCAL(want_sum)) {                                                                \
+        sum += what & LOCAL(weighted) ? (double)wi * (double)loss : (double)loss;                  \
+        w_sum += what & LOCAL(weighted) ? (double)wi : 0;                                          \
+      }                                                                                            \
+      if (what & LOCAL(want_loss)) losses[i] = wi * loss;                                          \
+      if (what & LOCAL(want_grad)) grads[i] = rate * grad;                                         \
+      if (what & LOCAL(want_hess)) hesses[i] = rate * hess;                                        \
+    }                                                                                              \
+    if (what & LOCAL(want_sum)) fl_sum_add(&sums[0], sum);                                         \
+    if (what & LOCAL(want_sum) && what & LOCAL(weighted)) fl_sum_add(&sums[1], w_sum);             \
+    if (flags < 0 && !in_place) found = KERNEL(name, check)(n, y, z, p);                           \
+    return found;                                                                                  \
+  }                                                                                                \
+                                                                                                   \
   ALWAYS_INLINE int64_t KERNEL(name, blocks)(int what, ARGUMENTS) {                                \
     const T *y = y_true, *z = y_pred, *w = weight, factor = (T)scale;                              \
-    const int rates = what & (LOCAL(want_grad) | LOCAL(want_hess));                                \
     T *losses = what & LOCAL(want_loss) ? out0 : NULL;                                             \
     T *grads = !(what & LOCAL(want_grad)) ? NULL : what & LOCAL(want_loss) ? out1 : out0;          \
     T *hesses = what & LOCAL(want_hess) ? out1 : NULL;                                             \
@@ -54,24 +155,12 @@ enum {
     I flags = 0;                                                                                   \
     for (ptrdiff_t start = 0; start < n; start += FL_BLOCK) {                                      \
       const ptrdiff_t length = n - start < FL_BLOCK ? n - start : FL_BLOCK;                        \
-      double sum = 0, w_sum = 0;                                                                   \
-      T e[FL_BLOCK];                                                                               \
-      if (has_prior)                                                                               \
-        SIMD for (ptrdiff_t i = 0; i < length; i++) e[i] = KERNEL(name, prior)(y[i], z[i]);        \
-      SIMD_SUMS for (ptrdiff_t i = 0; i < length; i++) {                                           \
-        T loss, grad, hess;                                                                        \
-        flags |= KERNEL(name, element)(y[i], z[i], has_prior ? e[i] : 0, p, &loss, &grad, &hess);  \
-        const T wi = what & LOCAL(weighted) ? w[i] : 1, rate = rates ? wi * factor : 1;            \
-        if (what & LOCAL(want_sum)) {                                                              \
-          sum += what & LOCAL(weighted) ? (double)wi * (double)loss : (double)loss;                \
-          w_sum += what & LOCAL(weighted) ? (double)wi : 0;                                        \
-        }                                                                                          \
-        if (what & LOCAL(want_loss)) losses[i] = wi * loss;                                        \
-        if (what & LOCAL(want_grad)) grads[i] = rate * grad;                                       \
-        if (what & LOCAL(want_hess)) hesses[i] = rate * hess;                                      \
-      }                                                                                            \
-      if (what & LOCAL(want_sum)) fl_sum_add(&sums[0], sum);                                       \
-      if (what & LOCAL(want_sum) && what & LOCAL(weighted)) fl_sum_add(&sums[1], w_sum);           \
+      if ((condition) && (labels != LOCAL(hard) || LOCAL(are_hard)(length, y)))                    \
+        flags |=                                                                                   \
+            KERNEL(name, block)(what, 1, length, y, z, w, p, factor, losses, grads, hesses, sums); \
+      else                                                                                         \
+        flags |=                                                                                   \
+            KERNEL(name, block)(what, 0, length, y, z, w, p, factor, losses, grads, hesses, sums); \
       y += length, z += length;                                                                    \
       if (what & LOCAL(weighted)) w += w_step * length;                                            \
       if (what & LOCAL(want_loss)) losses += length;                                               \
@@ -91,11 +180,9 @@ enum {
 
 #include "losses/binary.h"
 #include "losses/regression.h"
-#undef LOSS
-#undef LOSS_AFTER
+#undef KERNELS
 
-#define LOSS_AFTER(name, expression, ...) LOSS(name, __VA_ARGS__)
-#define LOSS(name, ...)                                                            \
+#define KERNELS(name, ...)                                                         \
   {#name,                                                                          \
    {KERNEL(name, sum), KERNEL(name, wsum), KERNEL(name, loss), KERNEL(name, grad), \
     KERNEL(name, sum_grad), KERNEL(name, loss_grad), KERNEL(name, grad_hess)}},
@@ -103,10 +190,16 @@ static const fl_pointwise KERNEL(pointwise, table)[] = {
 #include "losses/binary.h"
 #include "losses/regression.h"
 };
+#undef KERNELS
 #undef LOSS
-#undef LOSS_AFTER
-
-#undef BOTH_LOOPS
+#undef MARGIN_LOSS
+#undef MARGIN_LOSS_AFTER
+#undef SPECIAL_LOSS
+#undef SPECIAL_LOSS_AFTER
+#undef CHECK
+#undef SIGN_OF
+#undef CHECK_UNIT
+#undef CHECK_ABOVE_MINUS_ONE
 #undef ARGUMENTS
 #undef PASS
 #undef DRIVER

@@ -1,8 +1,12 @@
-/* Row-wise losses, for one dtype and one instruction set: tiles in which rows are lanes, so that a
- * few classes fill vectors as well as many. The steps are explained in fastloss.h.
+/* Row-wise losses, for one dtype and one instruction set. The steps are explained in fastloss.h.
  *
- * Sums over the classes of a row are kept as pairs (Knuth's TwoSum), so their error does not grow
- * with the number of classes. */
+ * A vector holds either a class of FL_LANES rows (across: few classes, or classes that lie far
+ * apart) or FL_LANES classes of a row (along). Both evaluate the same expressions and add up
+ * classes in the same order, so results do not depend on which was taken: up to FL_FOLD classes
+ * are folded, half onto half, and the sums of such blocks are added as pairs (Knuth's TwoSum), so
+ * the error does not grow with the number of classes. */
+
+#define SIMD_INFINITE _Pragma("omp simd reduction(| : infinite)")
 
 #define PAIR_ADD(s, lo, x)                    \
   do {                                        \
@@ -17,6 +21,75 @@ ALWAYS_INLINE T LOCAL(pair)(T s, T lo) {
   return total == total ? total : s;
 }
 
+/* A row of a tile along, and its FL_LANES classes from `first` on. */
+typedef struct {
+  T *body, *tail;
+  ptrdiff_t whole;
+} LOCAL(row);
+
+ALWAYS_INLINE LOCAL(row) LOCAL(row_of)(const fl_tile *tile, const fl_rows *x, ptrdiff_t i) {
+  return (LOCAL(row)){(T *)x->body + i * x->step, (T *)x->tail + i * x->tail_step, tile->whole};
+}
+
+ALWAYS_INLINE T *LOCAL(vector)(LOCAL(row) row, ptrdiff_t first) {
+  return first < row.whole ? row.body + first : row.tail;
+}
+
+/* Fetches the row that lies there in the next tile, which may be none. */
+ALWAYS_INLINE void LOCAL(prefetch)(const fl_tile *tile, const fl_rows *x, LOCAL(row) row,
+                                   ptrdiff_t first) {
+  const ptrdiff_t ahead = (tile->count * x->step + first) * (ptrdiff_t)sizeof(T);
+  __builtin_prefetch((const void *)((uintptr_t)row.body + (uintptr_t)ahead), 0, 2);
+}
+
+/* Folds the first n of `most` rows of lanes, a power of two, into one: half onto half. */
+ALWAYS_INLINE void LOCAL(fold)(T (*x)[FL_LANES], ptrdiff_t n, ptrdiff_t most) {
+  for (ptrdiff_t half = most / 2; half > 0; half /= 2) {
+    for (ptrdiff_t k = 0; k + half < n; k++)
+      SIMD for (int j = 0; j < FL_LANES; j++) x[k][j] += x[k + half][j];
+    n = n < half ? n : half;
+  }
+}
+
+/* The same along a row: vectors of classes are collected in FL_PARTS sums, which the first halving
+ * leads to, those of a row folded to one vector, and when that is done for other rows too, so that
+ * none waits for the other, that vector to a number. */
+ALWAYS_INLINE T *LOCAL(part_of)(T (*part)[FL_LANES], ptrdiff_t first) {
+  return part[(size_t)first / FL_LANES % FL_PARTS];
+}
+
+ALWAYS_INLINE void LOCAL(fold_parts)(T *lanes, T (*part)[FL_LANES]) {
+  SIMD for (int j = 0; j < FL_LANES; j++) {
+    lanes[j] = (part[0][j] + part[2][j]) + (part[1][j] + part[3][j]);
+  }
+}
+_Static_assert(FL_PARTS == 4, "two halvings lead to one vector");
+
+ALWAYS_INLINE T LOCAL(fold_lanes)(const T *x) {
+  T pairs[8], quads[4];
+  SIMD for (int k = 0; k < 8; k++) pairs[k] = x[k] + x[k + 8];
+  SIMD for (int k = 0; k < 4; k++) quads[k] = pairs[k] + pairs[k + 4];
+  return (quads[0] + quads[2]) + (quads[1] + quads[3]);
+}
+_Static_assert(FL_LANES == 16, "four halvings lead to one number");
+
+/* Flags that were seen in any lane. */
+ALWAYS_INLINE I LOCAL(any)(const I *seen) {
+  I flags = 0;
+  for (int j = 0; j < FL_LANES; j++) flags |= seen[j];
+  return flags;
+}
+
+/* The largest of FL_LANES numbers. */
+ALWAYS_INLINE T LOCAL(largest)(const T *x) {
+  T pairs[8], quads[4];
+  SIMD for (int k = 0; k < 8; k++) pairs[k] = x[k] > x[k + 8] ? x[k] : x[k + 8];
+  SIMD for (int k = 0; k < 4; k++) quads[k] = pairs[k] > pairs[k + 4] ? pairs[k] : pairs[k + 4];
+  const T even = quads[0] > quads[2] ? quads[0] : quads[2];
+  const T odd = quads[1] > quads[3] ? quads[1] : quads[3];
+  return even > odd ? even : odd;
+}
+
 /* Target of class k; `label` is that of the row. */
 ALWAYS_INLINE T LOCAL(target)(int kind, T weight, T smoothing, T sharers, T y, I label, I k, T z) {
   if (kind == FL_SPARSE) return label == k ? weight : 0;
@@ -27,11 +100,11 @@ ALWAYS_INLINE T LOCAL(target)(int kind, T weight, T smoothing, T sharers, T y, I
 static void LOCAL(begin)(fl_tile *tile) {
   T *max = tile->max, *tops = tile->tops, *sum = tile->sum, *sum_lo = tile->sum_lo;
   T *gap = tile->gap, *gap_lo = tile->gap_lo, *total = tile->total, *total_lo = tile->total_lo;
-  T *sharers = tile->sharers;
+  T *sharers = tile->sharers, *own = tile->own;
   const T none = tile->smoothing == 0; /* the divisor of no share */
   SIMD for (ptrdiff_t r = 0; r < tile->rows; r++) {
     max[r] = -INF;
-    tops[r] = sum[r] = sum_lo[r] = gap[r] = gap_lo[r] = total[r] = total_lo[r] = 0;
+    tops[r] = sum[r] = sum_lo[r] = gap[r] = gap_lo[r] = total[r] = total_lo[r] = own[r] = 0;
     sharers[r] = none;
   }
 }
@@ -46,30 +119,69 @@ static void LOCAL(begin)(fl_tile *tile) {
  * Keeping that 1 out of S keeps the digits of a small loss, and of 1 - s_k = (1 + S - e_k) / (1 +
  * S), where e_k = 1 leaves S itself. */
 
-/* Largest score; with smoothing also into `sharers` the number of classes that are not masked. */
-static void KERNEL(softmax, scan)(fl_tile *tile) {
+/* Largest score, and with smoothing into `sharers` the number of classes that are not masked. A
+ * NaN is passed over here: it shows in the sum of the exponentials. */
+static void KERNEL(softmax, scan_across)(fl_tile *tile) {
   T *max = tile->max, *unmasked = tile->sharers;
   for (ptrdiff_t k = 0; k < tile->classes; k++) {
-    const T *z = (const T *)tile->z + k * tile->rows;
-    SIMD for (ptrdiff_t r = 0; r < tile->rows; r++) {
-      max[r] = z[r] > max[r] ? z[r] : z[r] == z[r] ? max[r] : z[r];
-    }
+    const T *z = (const T *)tile->z.body + k * tile->z.step;
+    SIMD for (ptrdiff_t r = 0; r < tile->rows; r++) max[r] = z[r] > max[r] ? z[r] : max[r];
     if (tile->smoothing == 0) continue;
     SIMD for (ptrdiff_t r = 0; r < tile->rows; r++) unmasked[r] += z[r] == -INF ? 0 : 1;
   }
 }
 
-ALWAYS_INLINE T KERNEL(softmax, exponential)(T z, T max) {
-  return EXP_NONPOSITIVE(z == max ? 0 : z - max); /* infinity - infinity would be NaN */
+static void KERNEL(softmax, scan_along)(fl_tile *tile) {
+  T *max = (T *)tile->max + tile->row, *unmasked = (T *)tile->sharers + tile->row;
+  T tops[FL_ALONG_ROWS][FL_LANES];
+  for (ptrdiff_t i = 0; i < tile->count; i++) {
+    const LOCAL(row) z_row = LOCAL(row_of)(tile, &tile->z, i);
+    T top[FL_LANES];
+    SIMD for (int j = 0; j < FL_LANES; j++) top[j] = max[i];
+    for (ptrdiff_t first = 0; first < tile->classes; first += FL_LANES) {
+      const T *z = LOCAL(vector)(z_row, first);
+      SIMD for (int j = 0; j < FL_LANES; j++) top[j] = z[j] > top[j] ? z[j] : top[j];
+    }
+    SIMD for (int j = 0; j < FL_LANES; j++) tops[i][j] = top[j];
+  }
+  for (ptrdiff_t i = 0; i < tile->count; i++) max[i] = LOCAL(largest)(tops[i]);
+  if (tile->smoothing == 0) return;
+  for (ptrdiff_t i = 0; i < tile->count; i++) {
+    const LOCAL(row) z_row = LOCAL(row_of)(tile, &tile->z, i);
+    T counts[FL_LANES] = {0};
+    for (ptrdiff_t first = 0; first < tile->classes; first += FL_LANES) {
+      const T *z = LOCAL(vector)(z_row, first);
+      SIMD for (int j = 0; j < FL_LANES; j++) counts[j] += z[j] == -INF ? 0 : 1;
+    }
+    unmasked[i] += LOCAL(fold_lanes)(counts);
+  }
 }
 
-static void KERNEL(softmax, again)(fl_tile *tile) {
+/* Where a score is infinite, infinity - infinity would be NaN. */
+ALWAYS_INLINE T KERNEL(softmax, exponential)(int infinite, T z, T max) {
+  return EXP_NONPOSITIVE(infinite && z == max ? 0 : z - max);
+}
+
+static void KERNEL(softmax, again_across)(fl_tile *tile) {
   const T *max = tile->max;
   for (ptrdiff_t k = 0; k < tile->classes; k++) {
-    const T *z = (const T *)tile->z + k * tile->rows;
+    const T *z = (const T *)tile->z.body + k * tile->z.step;
     T *e = (T *)tile->e + k * tile->rows;
     SIMD for (ptrdiff_t r = 0; r < tile->rows; r++) {
-      e[r] = KERNEL(softmax, exponential)(z[r], max[r]);
+      e[r] = KERNEL(softmax, exponential)(1, z[r], max[r]);
+    }
+  }
+}
+
+static void KERNEL(softmax, again_along)(fl_tile *tile) {
+  for (ptrdiff_t i = 0; i < tile->count; i++) {
+    const LOCAL(row) z_row = LOCAL(row_of)(tile, &tile->z, i);
+    const T max = ((const T *)tile->max)[tile->row + i];
+    T *row = (T *)tile->e + i * tile->e_step;
+    for (ptrdiff_t first = 0; first < tile->classes; first += FL_LANES) {
+      const T *z = LOCAL(vector)(z_row, first);
+      T *e = row + first;
+      SIMD for (int j = 0; j < FL_LANES; j++) e[j] = KERNEL(softmax, exponential)(1, z[j], max);
     }
   }
 }
@@ -79,68 +191,208 @@ ALWAYS_INLINE T KERNEL(softmax, term)(T t, T z, T max) {
   return t == 0 ? 0 : t * distance;
 }
 
-/* Of a sparse target only one class has a term. */
-ALWAYS_INLINE void KERNEL(softmax, sparse_terms)(fl_tile *tile) {
-  const T *max = tile->max, *z = tile->z, *weight = tile->class_weight;
-  const I *label = tile->label;
-  T *gap = tile->gap, *total = tile->total;
-  for (ptrdiff_t r = 0; r < tile->rows; r++) {
-    const ptrdiff_t k = label[r] - tile->first;
-    if (k < 0 || k >= tile->classes) continue;
-    total[r] = weight[k];
-    gap[r] = KERNEL(softmax, term)(weight[k], z[k * tile->rows + r], max[r]);
+/* The place in the tile of a row's label; where it is in none, the first, and not `inside`. */
+ALWAYS_INLINE ptrdiff_t LOCAL(place_of)(const fl_tile *tile, ptrdiff_t row, int *inside) {
+  const ptrdiff_t k = ((const I *)tile->label)[row] - tile->first;
+  *inside = (size_t)k < (size_t)tile->classes;
+  return *inside ? k : 0;
+}
+
+/* Of a sparse target only one class has a term. Its score, exponential and weight, for n rows;
+ * the last two are 0 where it is in another tile. */
+ALWAYS_INLINE void KERNEL(softmax, sparse_terms)(fl_tile *tile, ptrdiff_t row, ptrdiff_t n,
+                                                 const T *z, const T *e, const T *weight) {
+  const T *max = (const T *)tile->max + row;
+  T *gap = (T *)tile->gap + row, *total = (T *)tile->total + row, *own = (T *)tile->own + row;
+  SIMD for (ptrdiff_t i = 0; i < n; i++) {
+    gap[i] += KERNEL(softmax, term)(weight[i], z[i], max[i]);
+    total[i] += weight[i];
+    own[i] += e[i];
   }
 }
 
-/* Exponentials and their sums; groups of rows, so that sums stay in registers. */
-ALWAYS_INLINE void KERNEL(softmax, exponentials)(fl_tile *tile) {
-  for (ptrdiff_t first = 0; first < tile->rows; first += FL_LANES) {
-    const T *max = (const T *)tile->max + first;
-    T *tops = (T *)tile->tops + first;
-    T *sum = (T *)tile->sum + first, *sum_lo = (T *)tile->sum_lo + first;
-    T top[FL_LANES], s[FL_LANES], lo[FL_LANES];
-    SIMD for (int r = 0; r < FL_LANES; r++) top[r] = tops[r], s[r] = sum[r], lo[r] = sum_lo[r];
+ALWAYS_INLINE void KERNEL(softmax, sparse_across)(fl_tile *tile, ptrdiff_t from) {
+  T z[FL_LANES], e[FL_LANES], weight[FL_LANES];
+  for (int r = 0; r < FL_LANES; r++) {
+    int inside;
+    const ptrdiff_t k = LOCAL(place_of)(tile, from + r, &inside);
+    z[r] = ((const T *)tile->z.body)[k * tile->z.step + from + r];
+    e[r] = inside ? ((const T *)tile->e)[k * tile->rows + from + r] : 0;
+    weight[r] = inside ? ((const T *)tile->class_weight)[k] : 0;
+  }
+  KERNEL(softmax, sparse_terms)(tile, from, FL_LANES, z, e, weight);
+}
+
+ALWAYS_INLINE void KERNEL(softmax, sparse_along)(fl_tile *tile) {
+  T z[FL_ALONG_ROWS], e[FL_ALONG_ROWS], weight[FL_ALONG_ROWS];
+  for (ptrdiff_t i = 0; i < tile->count; i++) {
+    int inside;
+    const ptrdiff_t k = LOCAL(place_of)(tile, tile->row + i, &inside), in_vector = k % FL_LANES;
+    z[i] = LOCAL(vector)(LOCAL(row_of)(tile, &tile->z, i), k - in_vector)[in_vector];
+    e[i] = inside ? ((const T *)tile->e)[i * tile->e_step + k] : 0;
+    weight[i] = inside ? ((const T *)tile->class_weight)[k] : 0;
+  }
+  KERNEL(softmax, sparse_terms)(tile, tile->row, tile->count, z, e, weight);
+}
+
+/* Exponentials of FL_LANES rows, those less than 1 also as terms, and the number of others: tops.
+ */
+ALWAYS_INLINE void KERNEL(softmax, exponentials_across)(int infinite, const fl_tile *tile,
+                                                        ptrdiff_t from, T (*terms)[FL_LANES],
+                                                        T *tops) {
+  const T *max = (const T *)tile->max + from;
+  for (ptrdiff_t k = 0; k < tile->classes; k++) {
+    const T *z = (const T *)tile->z.body + k * tile->z.step + from;
+    T *e = (T *)tile->e + k * tile->rows + from;
+    SIMD for (int r = 0; r < FL_LANES; r++) {
+      const int is_top = z[r] == max[r];
+      e[r] = KERNEL(softmax, exponential)(infinite, z[r], max[r]);
+      tops[r] += is_top ? 1 : 0;
+      terms[k][r] = is_top ? 0 : e[r];
+    }
+  }
+}
+
+/* The same for the vectors of a row from class `block` on, up to FL_FOLD classes: sums of terms. */
+ALWAYS_INLINE void KERNEL(softmax, exponentials_along)(int infinite, const fl_tile *tile,
+                                                       ptrdiff_t i, ptrdiff_t block, ptrdiff_t stop,
+                                                       T *tops, T (*part)[FL_LANES]) {
+  const LOCAL(row) z_row = LOCAL(row_of)(tile, &tile->z, i);
+  const T max = ((const T *)tile->max)[tile->row + i];
+  T *row = (T *)tile->e + i * tile->e_step;
+  for (ptrdiff_t first = block; first < stop; first += FL_LANES) {
+    const T *z = LOCAL(vector)(z_row, first);
+    T *e = row + first, *sum = LOCAL(part_of)(part, first);
+    LOCAL(prefetch)(tile, &tile->z, z_row, first);
+    SIMD for (int j = 0; j < FL_LANES; j++) {
+      const int is_top = z[j] == max;
+      e[j] = KERNEL(softmax, exponential)(infinite, z[j], max);
+      tops[j] += is_top ? 1 : 0;
+      sum[j] += is_top ? 0 : e[j];
+    }
+  }
+}
+
+ALWAYS_INLINE void KERNEL(softmax, accumulate_across)(int kind, fl_tile *tile) {
+  const T smoothing = (T)tile->smoothing;
+  I seen[FL_LANES] = {0};
+  for (ptrdiff_t from = 0; from < tile->rows; from += FL_LANES) {
+    const T *max = (const T *)tile->max + from, *sharers = (const T *)tile->sharers + from;
+    const I *label = (const I *)tile->label + from;
+    T *tops = (T *)tile->tops + from, *sum = (T *)tile->sum + from;
+    T *sum_lo = (T *)tile->sum_lo + from;
+    T terms[FL_FOLD][FL_LANES], top[FL_LANES];
+    I infinite = 0;
+    SIMD_INFINITE for (int r = 0; r < FL_LANES; r++) {
+      top[r] = tops[r];
+      infinite |= max[r] == INF;
+    }
+    if (infinite)
+      KERNEL(softmax, exponentials_across)(1, tile, from, terms, top);
+    else
+      KERNEL(softmax, exponentials_across)(0, tile, from, terms, top);
+    LOCAL(fold)(terms, tile->classes, FL_FOLD);
+    SIMD for (int r = 0; r < FL_LANES; r++) {
+      tops[r] = top[r];
+      PAIR_ADD(sum[r], sum_lo[r], terms[0][r]);
+    }
+    if (kind == FL_SPARSE) {
+      KERNEL(softmax, sparse_across)(tile, from);
+      continue;
+    }
+    T *gap = (T *)tile->gap + from, *gap_lo = (T *)tile->gap_lo + from;
+    T *total = (T *)tile->total + from, *total_lo = (T *)tile->total_lo + from;
+    T targets[FL_FOLD][FL_LANES];
     for (ptrdiff_t k = 0; k < tile->classes; k++) {
-      const T *z = (const T *)tile->z + k * tile->rows + first;
-      T *e = (T *)tile->e + k * tile->rows + first;
+      const T *z = (const T *)tile->z.body + k * tile->z.step + from;
+      const T *y = kind == FL_DENSE ? (const T *)tile->y.body + k * tile->y.step + from : NULL;
+      const T weight = ((const T *)tile->class_weight)[k];
+      const I class = (I)(tile->first + k);
       SIMD for (int r = 0; r < FL_LANES; r++) {
-        const T is_top = z[r] == max[r] ? 1 : 0;
-        e[r] = KERNEL(softmax, exponential)(z[r], max[r]);
-        top[r] += is_top;
-        PAIR_ADD(s[r], lo[r], e[r] - is_top);
+        const T yk = kind == FL_DENSE ? y[r] : 0;
+        I flags = 0;
+        if (kind == FL_DENSE) CHECK_TRUE((yk < 0) | (yk == INF));
+        seen[r] |= flags;
+        const T t = LOCAL(target)(kind, weight, smoothing, sharers[r], yk, label[r], class, z[r]);
+        terms[k][r] = KERNEL(softmax, term)(t, z[r], max[r]);
+        targets[k][r] = t;
       }
     }
-    SIMD for (int r = 0; r < FL_LANES; r++) tops[r] = top[r], sum[r] = s[r], sum_lo[r] = lo[r];
-  }
-}
-
-ALWAYS_INLINE void KERNEL(softmax, accumulate)(int kind, fl_tile *tile) {
-  KERNEL(softmax, exponentials)(tile);
-  if (kind == FL_SPARSE) {
-    KERNEL(softmax, sparse_terms)(tile);
-    return;
-  }
-  const T *max = tile->max, *sharers = tile->sharers, smoothing = (T)tile->smoothing;
-  const I *label = tile->label;
-  T *gap = tile->gap, *gap_lo = tile->gap_lo, *total = tile->total, *total_lo = tile->total_lo;
-  I flags = 0;
-  for (ptrdiff_t k = 0; k < tile->classes; k++) {
-    const T *z = (const T *)tile->z + k * tile->rows;
-    const T *y = kind == FL_DENSE ? (const T *)tile->y + k * tile->rows : NULL;
-    const T weight = ((const T *)tile->class_weight)[k];
-    const I class = (I)(tile->first + k);
-    SIMD_FLAGS for (ptrdiff_t r = 0; r < tile->rows; r++) {
-      const T target = kind == FL_DENSE ? y[r] : 0;
-      if (kind == FL_DENSE) CHECK_TRUE((target < 0) | (target == INF));
-      const T t = LOCAL(target)(kind, weight, smoothing, sharers[r], target, label[r], class, z[r]);
-      PAIR_ADD(gap[r], gap_lo[r], KERNEL(softmax, term)(t, z[r], max[r]));
-      PAIR_ADD(total[r], total_lo[r], t);
+    LOCAL(fold)(terms, tile->classes, FL_FOLD);
+    LOCAL(fold)(targets, tile->classes, FL_FOLD);
+    SIMD for (int r = 0; r < FL_LANES; r++) {
+      PAIR_ADD(gap[r], gap_lo[r], terms[0][r]);
+      PAIR_ADD(total[r], total_lo[r], targets[0][r]);
     }
   }
-  tile->flags |= flags;
+  tile->flags |= LOCAL(any)(seen);
 }
 
-/* Turns `sum` into S and `total` into a plain number. A row of only -inf has no softmax. */
+/* Adds to pairs of the tile's rows what is left in their lanes. */
+ALWAYS_INLINE void LOCAL(add_lanes)(const fl_tile *tile, void *sum_, void *sum_lo_,
+                                    T (*lanes)[FL_LANES]) {
+  T *sum = (T *)sum_ + tile->row, *sum_lo = (T *)sum_lo_ + tile->row;
+  for (ptrdiff_t i = 0; i < tile->count; i++)
+    PAIR_ADD(sum[i], sum_lo[i], LOCAL(fold_lanes)(lanes[i]));
+}
+
+ALWAYS_INLINE void KERNEL(softmax, accumulate_along)(int kind, fl_tile *tile) {
+  const T smoothing = (T)tile->smoothing;
+  T lanes[FL_ALONG_ROWS][FL_LANES], more_lanes[FL_ALONG_ROWS][FL_LANES];
+  T tops[FL_ALONG_ROWS][FL_LANES];
+  I seen[FL_LANES] = {0};
+  for (ptrdiff_t block = 0; block < tile->classes; block += FL_FOLD) {
+    const ptrdiff_t rest = tile->classes - block, stop = block + (rest < FL_FOLD ? rest : FL_FOLD);
+    for (ptrdiff_t i = 0; i < tile->count; i++) {
+      T part[FL_PARTS][FL_LANES] = {0};
+      if (block == 0) SIMD for (int j = 0; j < FL_LANES; j++) tops[i][j] = 0;
+      if (((const T *)tile->max)[tile->row + i] == INF)
+        KERNEL(softmax, exponentials_along)(1, tile, i, block, stop, tops[i], part);
+      else
+        KERNEL(softmax, exponentials_along)(0, tile, i, block, stop, tops[i], part);
+      LOCAL(fold_parts)(lanes[i], part);
+    }
+    LOCAL(add_lanes)(tile, tile->sum, tile->sum_lo, lanes);
+    if (kind == FL_SPARSE) continue;
+    for (ptrdiff_t i = 0; i < tile->count; i++) {
+      const ptrdiff_t row = tile->row + i;
+      const T max = ((const T *)tile->max)[row], sharers = ((const T *)tile->sharers)[row];
+      const I label = ((const I *)tile->label)[row];
+      const LOCAL(row) z_row = LOCAL(row_of)(tile, &tile->z, i);
+      const LOCAL(row) y_row = LOCAL(row_of)(tile, kind == FL_DENSE ? &tile->y : &tile->z, i);
+      T gaps[FL_PARTS][FL_LANES] = {0}, totals[FL_PARTS][FL_LANES] = {0};
+      for (ptrdiff_t first = block; first < stop; first += FL_LANES) {
+        const T *z = LOCAL(vector)(z_row, first);
+        const T *y = LOCAL(vector)(y_row, first);
+        const T *weight = (const T *)tile->class_weight + first;
+        const I class = (I)(tile->first + first);
+        T *gap = LOCAL(part_of)(gaps, first), *total = LOCAL(part_of)(totals, first);
+        if (kind == FL_DENSE) LOCAL(prefetch)(tile, &tile->y, y_row, first);
+        SIMD for (int j = 0; j < FL_LANES; j++) {
+          const T yj = kind == FL_DENSE ? y[j] : 0;
+          I flags = 0;
+          if (kind == FL_DENSE) CHECK_TRUE((yj < 0) | (yj == INF));
+          seen[j] |= flags;
+          const T t =
+              LOCAL(target)(kind, weight[j], smoothing, sharers, yj, label, class + j, z[j]);
+          gap[j] += KERNEL(softmax, term)(t, z[j], max);
+          total[j] += t;
+        }
+      }
+      LOCAL(fold_parts)(lanes[i], gaps);
+      LOCAL(fold_parts)(more_lanes[i], totals);
+    }
+    LOCAL(add_lanes)(tile, tile->gap, tile->gap_lo, lanes);
+    LOCAL(add_lanes)(tile, tile->total, tile->total_lo, more_lanes);
+  }
+  T *all_tops = (T *)tile->tops + tile->row;
+  for (ptrdiff_t i = 0; i < tile->count; i++) all_tops[i] += LOCAL(fold_lanes)(tops[i]);
+  if (kind == FL_SPARSE) KERNEL(softmax, sparse_along)(tile);
+  tile->flags |= LOCAL(any)(seen);
+}
+
+/* Turns `sum` into S and `total` into a plain number, and forms what the derivatives need of a
+ * row. A row of only -inf has no softmax. */
 static void KERNEL(softmax, finish)(fl_tile *tile) {
   const T *max = tile->max, *tops = tile->tops, *sum_lo = tile->sum_lo, *w = tile->w;
   const T *gap = tile->gap, *gap_lo = tile->gap_lo, *total_lo = tile->total_lo;
@@ -160,26 +412,103 @@ static void KERNEL(softmax, finish)(fl_tile *tile) {
   }
 }
 
-ALWAYS_INLINE void KERNEL(softmax, derive)(int kind, fl_tile *tile) {
-  const T *sum = tile->sum, *total = tile->total, *inverse = tile->inverse, *rate = tile->rate;
-  const T *sharers = tile->sharers, smoothing = (T)tile->smoothing;
-  const I *label = tile->label;
-  for (ptrdiff_t k = 0; k < tile->classes; k++) {
-    const T *z = (const T *)tile->z + k * tile->rows, *e = (const T *)tile->e + k * tile->rows;
-    const T *y = kind == FL_DENSE ? (const T *)tile->y + k * tile->rows : NULL;
-    const T weight = ((const T *)tile->class_weight)[k];
-    const I class = (I)(tile->first + k);
-    T *grad = (T *)tile->grad + k * tile->rows, *hess = (T *)tile->hess + k * tile->rows;
-    SIMD for (ptrdiff_t r = 0; r < tile->rows; r++) {
-      const T target = kind == FL_DENSE ? y[r] : 0;
-      const T t = LOCAL(target)(kind, weight, smoothing, sharers[r], target, label[r], class, z[r]);
-      const T s = e[r] * inverse[r];
-      const T rest = (e[r] == 1 ? sum[r] : 1 + sum[r] - e[r]) * inverse[r];
-      const I counts = label[r] != FL_IGNORED;
-      const T g = (total[r] - t) * s - t * rest, h = total[r] * s * rest;
-      grad[r] = counts ? rate[r] * g : 0;
-      hess[r] = counts ? rate[r] * h : 0;
+/* 1 - s of a class whose exponential is e */
+ALWAYS_INLINE T KERNEL(softmax, rest)(T e, T S, T inverse) {
+  return (e == 1 ? S : 1 + S - e) * inverse;
+}
+
+ALWAYS_INLINE T KERNEL(softmax, hessian)(T e, T S, T inverse, T total) {
+  return total * (e * inverse) * KERNEL(softmax, rest)(e, S, inverse);
+}
+
+/* The select leaves only one of the products to be contracted with the difference, so the same one
+ * wherever this is inlined. */
+ALWAYS_INLINE T KERNEL(softmax, gradient)(T t, T e, T S, T inverse, T total) {
+  const T own = t == 0 ? 0 : t * KERNEL(softmax, rest)(e, S, inverse);
+  return (total - t) * (e * inverse) - own;
+}
+
+ALWAYS_INLINE void KERNEL(softmax, derive_across)(int kind, fl_tile *tile) {
+  const T smoothing = (T)tile->smoothing;
+  for (ptrdiff_t from = 0; from < tile->rows; from += FL_LANES) {
+    const T *sum = (const T *)tile->sum + from, *total = (const T *)tile->total + from;
+    const T *inverse = (const T *)tile->inverse + from, *rate = (const T *)tile->rate + from;
+    const T *sharers = (const T *)tile->sharers + from, *own = (const T *)tile->own + from;
+    const I *label = (const I *)tile->label + from;
+    T others[FL_LANES], self[FL_LANES];
+    SIMD for (int r = 0; r < FL_LANES; r++) {
+      others[r] = total[r] * inverse[r];
+      self[r] = KERNEL(softmax, gradient)(total[r], own[r], sum[r], inverse[r], total[r]);
     }
+    for (ptrdiff_t k = 0; k < tile->classes; k++) {
+      const T *e = (const T *)tile->e + k * tile->rows + from;
+      const T *z = (const T *)tile->z.body + k * tile->z.step + from;
+      const T *y = kind == FL_DENSE ? (const T *)tile->y.body + k * tile->y.step + from : NULL;
+      const T weight = ((const T *)tile->class_weight)[k];
+      const I class = (I)(tile->first + k);
+      T *grad = (T *)tile->grad.body + k * tile->grad.step + from;
+      T *hess = (T *)tile->hess.body + k * tile->hess.step + from;
+      SIMD for (int r = 0; r < FL_LANES; r++) {
+        const T t = kind == FL_SPARSE
+                        ? 0
+                        : LOCAL(target)(kind, weight, smoothing, sharers[r],
+                                        kind == FL_DENSE ? y[r] : 0, label[r], class, z[r]);
+        const T g = kind == FL_SPARSE
+                        ? (label[r] == class ? self[r] : others[r] * e[r])
+                        : KERNEL(softmax, gradient)(t, e[r], sum[r], inverse[r], total[r]);
+        grad[r] = label[r] == FL_IGNORED ? 0 : rate[r] * g;
+      }
+      if (!tile->wants_hess) continue;
+      SIMD for (int r = 0; r < FL_LANES; r++) {
+        const T h = KERNEL(softmax, hessian)(e[r], sum[r], inverse[r], total[r]);
+        hess[r] = label[r] == FL_IGNORED ? 0 : rate[r] * h;
+      }
+    }
+  }
+}
+
+ALWAYS_INLINE void KERNEL(softmax, derive_along)(int kind, fl_tile *tile) {
+  const T smoothing = (T)tile->smoothing;
+  for (ptrdiff_t i = 0; i < tile->count; i++) {
+    const ptrdiff_t row = tile->row + i;
+    const T sum = ((const T *)tile->sum)[row], total = ((const T *)tile->total)[row];
+    const T inverse = ((const T *)tile->inverse)[row], rate = ((const T *)tile->rate)[row];
+    const T sharers = ((const T *)tile->sharers)[row], others = total * inverse;
+    const I label = ((const I *)tile->label)[row];
+    const LOCAL(row) z_row = LOCAL(row_of)(tile, &tile->z, i);
+    const LOCAL(row) y_row = LOCAL(row_of)(tile, kind == FL_DENSE ? &tile->y : &tile->z, i);
+    const LOCAL(row) grad_row = LOCAL(row_of)(tile, &tile->grad, i);
+    const LOCAL(row) hess_row =
+        LOCAL(row_of)(tile, tile->wants_hess ? &tile->hess : &tile->grad, i);
+    for (ptrdiff_t first = 0; first < tile->classes; first += FL_LANES) {
+      const T *z = LOCAL(vector)(z_row, first);
+      const T *y = LOCAL(vector)(y_row, first);
+      const T *weight = (const T *)tile->class_weight + first;
+      const T *e = (const T *)tile->e + i * tile->e_step + first;
+      const I class = (I)(tile->first + first);
+      T *grad = LOCAL(vector)(grad_row, first);
+      SIMD for (int j = 0; j < FL_LANES; j++) {
+        const T t = kind == FL_SPARSE
+                        ? 0
+                        : LOCAL(target)(kind, weight[j], smoothing, sharers,
+                                        kind == FL_DENSE ? y[j] : 0, label, class + j, z[j]);
+        const T g = kind == FL_SPARSE ? others * e[j]
+                                      : KERNEL(softmax, gradient)(t, e[j], sum, inverse, total);
+        grad[j] = rate * g;
+      }
+      if (!tile->wants_hess) continue;
+      T *hess = LOCAL(vector)(hess_row, first);
+      SIMD for (int j = 0; j < FL_LANES; j++) {
+        hess[j] = rate * KERNEL(softmax, hessian)(e[j], sum, inverse, total);
+      }
+    }
+    if (kind != FL_SPARSE) continue;
+    int inside;
+    const ptrdiff_t k = LOCAL(place_of)(tile, row, &inside), in_vector = k % FL_LANES;
+    const T own = ((const T *)tile->own)[row];
+    if (inside)
+      LOCAL(vector)(grad_row, k - in_vector)[in_vector] =
+          rate * KERNEL(softmax, gradient)(total, own, sum, inverse, total);
   }
 }
 
@@ -187,9 +516,12 @@ ALWAYS_INLINE void KERNEL(softmax, derive)(int kind, fl_tile *tile) {
 
 /* Probabilities have no masks: all classes share in the smoothing. */
 static void LOCAL(begin_terms)(fl_tile *tile) {
-  T *sharers = tile->sharers;
-  LOCAL(begin)(tile);
-  for (ptrdiff_t r = 0; r < tile->rows; r++) sharers[r] = (T)tile->all_classes;
+  T *sharers = tile->sharers, *gap = tile->gap, *gap_lo = tile->gap_lo;
+  const T all = (T)tile->all_classes;
+  SIMD for (ptrdiff_t r = 0; r < tile->rows; r++) {
+    gap[r] = gap_lo[r] = 0;
+    sharers[r] = all;
+  }
 }
 
 static void LOCAL(finish_terms)(fl_tile *tile) {
@@ -204,88 +536,191 @@ static void LOCAL(finish_terms)(fl_tile *tile) {
 
 #define STEP(name, step, target, kind) \
   static void KERNEL(name, step##_##target)(fl_tile * tile) { KERNEL(name, step)(kind, tile); }
-#define STEPS(name)                             \
-  STEP(name, accumulate, dense, FL_DENSE)       \
-  STEP(name, accumulate, smoothed, FL_SMOOTHED) \
-  STEP(name, accumulate, sparse, FL_SPARSE)     \
-  STEP(name, derive, dense, FL_DENSE)           \
-  STEP(name, derive, smoothed, FL_SMOOTHED)     \
-  STEP(name, derive, sparse, FL_SPARSE)
-#define STEP_TABLE(name)                                                            \
-  .accumulate = {KERNEL(name, accumulate_dense), KERNEL(name, accumulate_smoothed), \
-                 KERNEL(name, accumulate_sparse)},                                  \
-  .derive = {KERNEL(name, derive_dense), KERNEL(name, derive_smoothed),             \
-             KERNEL(name, derive_sparse)}
+#define STEP_OF_TARGETS(name, step)       \
+  STEP(name, step, dense, FL_DENSE)       \
+  STEP(name, step, smoothed, FL_SMOOTHED) \
+  STEP(name, step, sparse, FL_SPARSE)
+#define STEPS(name)                        \
+  STEP_OF_TARGETS(name, accumulate_across) \
+  STEP_OF_TARGETS(name, accumulate_along)  \
+  STEP_OF_TARGETS(name, derive_across)     \
+  STEP_OF_TARGETS(name, derive_along)
+#define TARGETS_OF(name, step) \
+  {KERNEL(name, step##_dense), KERNEL(name, step##_smoothed), KERNEL(name, step##_sparse)}
+#define STEP_TABLE(name)                                                                   \
+  .accumulate = {TARGETS_OF(name, accumulate_across), TARGETS_OF(name, accumulate_along)}, \
+  .derive = {TARGETS_OF(name, derive_across), TARGETS_OF(name, derive_along)}
 
 STEPS(softmax)
 
-#define TERM(name, ...)                                                                           \
-  ALWAYS_INLINE I KERNEL(name, element)(int kind, const fl_tile *tile, ptrdiff_t k, ptrdiff_t r,  \
-                                        T *loss_, T *grad_, T *hess_) {                           \
-    const ptrdiff_t i = k * tile->rows + r;                                                       \
-    const T p = ((const T *)tile->z)[i], eps = (T)tile->eps, smoothing = (T)tile->smoothing;      \
-    const T z = p < eps ? eps : p > 1 - eps ? 1 - eps : p;                                        \
-    const T y = kind == FL_SMOOTHED ? 0 : ((const T *)tile->y)[i];                                \
-    const T weight = ((const T *)tile->class_weight)[k], sharers = ((const T *)tile->sharers)[r]; \
-    const I label = ((const I *)tile->label)[r], class = (I)(tile->first + k);                    \
-    const T t = kind == FL_SPARSE                                                                 \
-                    ? y                                                                           \
-                    : LOCAL(target)(kind, weight, smoothing, sharers, y, label, class, p);        \
-    T loss, grad, hess;                                                                           \
-    I flags = 0;                                                                                  \
-    if (kind == FL_DENSE) CHECK_TRUE(OUTSIDE_UNIT(y));                                            \
-    CHECK_PRED(OUTSIDE_UNIT(p));                                                                  \
-    __VA_ARGS__                                                                                   \
-    *loss_ = loss, *grad_ = grad, *hess_ = hess;                                                  \
-    return flags;                                                                                 \
-  }                                                                                               \
-                                                                                                  \
-  ALWAYS_INLINE void KERNEL(name, accumulate)(int kind, fl_tile *tile) {                          \
-    const fl_tile in = *tile;                                                                     \
-    T *gap = tile->gap, *gap_lo = tile->gap_lo;                                                   \
-    I flags = 0;                                                                                  \
-    for (ptrdiff_t k = 0; k < in.classes; k++) {                                                  \
-      SIMD_FLAGS for (ptrdiff_t r = 0; r < in.rows; r++) {                                        \
-        T loss, grad, hess;                                                                       \
-        flags |= KERNEL(name, element)(kind, &in, k, r, &loss, &grad, &hess);                     \
-        PAIR_ADD(gap[r], gap_lo[r], loss);                                                        \
-      }                                                                                           \
-    }                                                                                             \
-    tile->flags |= flags;                                                                         \
-  }                                                                                               \
-                                                                                                  \
-  ALWAYS_INLINE void KERNEL(name, derive)(int kind, fl_tile *tile) {                              \
-    const fl_tile in = *tile;                                                                     \
-    const T *rate = in.rate;                                                                      \
-    const I *label = in.label;                                                                    \
-    I flags = 0;                                                                                  \
-    for (ptrdiff_t k = 0; k < in.classes; k++) {                                                  \
-      T *grads = (T *)in.grad + k * in.rows, *hesses = (T *)in.hess + k * in.rows;                \
-      SIMD_FLAGS for (ptrdiff_t r = 0; r < in.rows; r++) {                                        \
-        T loss, grad, hess;                                                                       \
-        flags |= KERNEL(name, element)(kind, &in, k, r, &loss, &grad, &hess);                     \
-        grads[r] = label[r] == FL_IGNORED ? 0 : rate[r] * grad;                                   \
-        hesses[r] = label[r] == FL_IGNORED ? 0 : rate[r] * hess;                                  \
-      }                                                                                           \
-    }                                                                                             \
-    tile->flags |= flags;                                                                         \
-  }                                                                                               \
-                                                                                                  \
+#define TERM(name, ...)                                                                            \
+  ALWAYS_INLINE I KERNEL(name, element)(int kind, T p, T y, T eps, T smoothing, T weight,          \
+                                        T sharers, I label, I class, T *loss_, T *grad_,           \
+                                        T *hess_) {                                                \
+    const T z = p < eps ? eps : p > 1 - eps ? 1 - eps : p;                                         \
+    const T t = kind == FL_SPARSE                                                                  \
+                    ? y                                                                            \
+                    : LOCAL(target)(kind, weight, smoothing, sharers, y, label, class, p);         \
+    T loss, grad, hess;                                                                            \
+    I flags = 0;                                                                                   \
+    if (kind == FL_DENSE) CHECK_TRUE(OUTSIDE_UNIT(y));                                             \
+    CHECK_PRED(OUTSIDE_UNIT(p));                                                                   \
+    __VA_ARGS__                                                                                    \
+    *loss_ = loss, *grad_ = grad, *hess_ = hess;                                                   \
+    return flags;                                                                                  \
+  }                                                                                                \
+                                                                                                   \
+  ALWAYS_INLINE void KERNEL(name, accumulate_across)(int kind, fl_tile *tile) {                    \
+    const T eps = (T)tile->eps, smoothing = (T)tile->smoothing;                                    \
+    I seen[FL_LANES] = {0};                                                                        \
+    for (ptrdiff_t from = 0; from < tile->rows; from += FL_LANES) {                                \
+      const T *sharers = (const T *)tile->sharers + from;                                          \
+      const I *label = (const I *)tile->label + from;                                              \
+      T *gap = (T *)tile->gap + from, *gap_lo = (T *)tile->gap_lo + from;                          \
+      T terms[FL_FOLD][FL_LANES];                                                                  \
+      for (ptrdiff_t k = 0; k < tile->classes; k++) {                                              \
+        const T *z = (const T *)tile->z.body + k * tile->z.step + from;                            \
+        const T *y = (const T *)tile->y.body + k * tile->y.step + from;                            \
+        const T weight = ((const T *)tile->class_weight)[k];                                       \
+        const I class = (I)(tile->first + k);                                                      \
+        SIMD for (int r = 0; r < FL_LANES; r++) {                                                  \
+          T grad, hess;                                                                            \
+          seen[r] |= KERNEL(name, element)(kind, z[r], kind == FL_SMOOTHED ? 0 : y[r], eps,        \
+                                           smoothing, weight, sharers[r], label[r], class,         \
+                                           &terms[k][r], &grad, &hess);                            \
+        }                                                                                          \
+      }                                                                                            \
+      LOCAL(fold)(terms, tile->classes, FL_FOLD);                                                  \
+      SIMD for (int r = 0; r < FL_LANES; r++) PAIR_ADD(gap[r], gap_lo[r], terms[0][r]);            \
+    }                                                                                              \
+    tile->flags |= LOCAL(any)(seen);                                                               \
+  }                                                                                                \
+                                                                                                   \
+  ALWAYS_INLINE void KERNEL(name, accumulate_along)(int kind, fl_tile *tile) {                     \
+    const T eps = (T)tile->eps, smoothing = (T)tile->smoothing;                                    \
+    T lanes[FL_ALONG_ROWS][FL_LANES];                                                              \
+    I seen[FL_LANES] = {0};                                                                        \
+    for (ptrdiff_t block = 0; block < tile->classes; block += FL_FOLD) {                           \
+      const ptrdiff_t rest = tile->classes - block;                                                \
+      const ptrdiff_t stop = block + (rest < FL_FOLD ? rest : FL_FOLD);                            \
+      for (ptrdiff_t i = 0; i < tile->count; i++) {                                                \
+        const T sharers = ((const T *)tile->sharers)[tile->row + i];                               \
+        const I label = ((const I *)tile->label)[tile->row + i];                                   \
+        const LOCAL(row) z_row = LOCAL(row_of)(tile, &tile->z, i);                                 \
+        const LOCAL(row) y_row = LOCAL(row_of)(tile, kind == FL_DENSE ? &tile->y : &tile->z, i);   \
+        T part[FL_PARTS][FL_LANES] = {0};                                                          \
+        for (ptrdiff_t first = block; first < stop; first += FL_LANES) {                           \
+          const T *z = LOCAL(vector)(z_row, first);                                                \
+          const T *y = LOCAL(vector)(y_row, first);                                                \
+          const T *weight = (const T *)tile->class_weight + first;                                 \
+          const I class = (I)(tile->first + first);                                                \
+          T *sum = LOCAL(part_of)(part, first);                                                    \
+          LOCAL(prefetch)(tile, &tile->z, z_row, first);                                           \
+          if (kind == FL_DENSE) LOCAL(prefetch)(tile, &tile->y, y_row, first);                     \
+          SIMD for (int j = 0; j < FL_LANES; j++) {                                                \
+            T loss, grad, hess;                                                                    \
+            seen[j] |=                                                                             \
+                KERNEL(name, element)(kind, z[j], kind == FL_DENSE ? y[j] : 0, eps, smoothing,     \
+                                      weight[j], sharers, label, class + j, &loss, &grad, &hess);  \
+            sum[j] += loss;                                                                        \
+          }                                                                                        \
+        }                                                                                          \
+        LOCAL(fold_parts)(lanes[i], part);                                                         \
+      }                                                                                            \
+      LOCAL(add_lanes)(tile, tile->gap, tile->gap_lo, lanes);                                      \
+    }                                                                                              \
+    tile->flags |= LOCAL(any)(seen);                                                               \
+  }                                                                                                \
+                                                                                                   \
+  ALWAYS_INLINE void KERNEL(name, rates_across)(int kind, int wants_hess, fl_tile *tile) {         \
+    const T eps = (T)tile->eps, smoothing = (T)tile->smoothing;                                    \
+    const T *rate = tile->rate, *sharers = tile->sharers;                                          \
+    const I *label = tile->label;                                                                  \
+    I flags = 0;                                                                                   \
+    for (ptrdiff_t k = 0; k < tile->classes; k++) {                                                \
+      const T *z = (const T *)tile->z.body + k * tile->z.step;                                     \
+      const T *y = (const T *)tile->y.body + k * tile->y.step;                                     \
+      const T weight = ((const T *)tile->class_weight)[k];                                         \
+      const I class = (I)(tile->first + k);                                                        \
+      T *grads = (T *)tile->grad.body + k * tile->grad.step,                                       \
+        *hesses = (T *)tile->hess.body + k * tile->hess.step;                                      \
+      SIMD_FLAGS for (ptrdiff_t r = 0; r < tile->rows; r++) {                                      \
+        T loss, grad, hess;                                                                        \
+        flags |= KERNEL(name, element)(kind, z[r], kind == FL_SMOOTHED ? 0 : y[r], eps, smoothing, \
+                                       weight, sharers[r], label[r], class, &loss, &grad, &hess);  \
+        grads[r] = label[r] == FL_IGNORED ? 0 : rate[r] * grad;                                    \
+        if (wants_hess) hesses[r] = label[r] == FL_IGNORED ? 0 : rate[r] * hess;                   \
+      }                                                                                            \
+    }                                                                                              \
+    tile->flags |= flags;                                                                          \
+  }                                                                                                \
+                                                                                                   \
+  ALWAYS_INLINE void KERNEL(name, derive_across)(int kind, fl_tile *tile) {                        \
+    if (tile->wants_hess)                                                                          \
+      KERNEL(name, rates_across)(kind, 1, tile);                                                   \
+    else                                                                                           \
+      KERNEL(name, rates_across)(kind, 0, tile);                                                   \
+  }                                                                                                \
+                                                                                                   \
+  ALWAYS_INLINE void KERNEL(name, rates_along)(int kind, int wants_hess, fl_tile *tile) {          \
+    const T eps = (T)tile->eps, smoothing = (T)tile->smoothing;                                    \
+    I seen[FL_LANES] = {0};                                                                        \
+    for (ptrdiff_t i = 0; i < tile->count; i++) {                                                  \
+      const ptrdiff_t row = tile->row + i;                                                         \
+      const T sharers = ((const T *)tile->sharers)[row], rate = ((const T *)tile->rate)[row];      \
+      const I label = ((const I *)tile->label)[row];                                               \
+      const LOCAL(row) z_row = LOCAL(row_of)(tile, &tile->z, i);                                   \
+      const LOCAL(row) y_row = LOCAL(row_of)(tile, kind == FL_DENSE ? &tile->y : &tile->z, i);     \
+      const LOCAL(row) grad_row = LOCAL(row_of)(tile, &tile->grad, i);                             \
+      const LOCAL(row) hess_row = LOCAL(row_of)(tile, wants_hess ? &tile->hess : &tile->grad, i);  \
+      for (ptrdiff_t first = 0; first < tile->classes; first += FL_LANES) {                        \
+        const T *z = LOCAL(vector)(z_row, first);                                                  \
+        const T *y = LOCAL(vector)(y_row, first);                                                  \
+        const T *weight = (const T *)tile->class_weight + first;                                   \
+        const I class = (I)(tile->first + first);                                                  \
+        T *grads = LOCAL(vector)(grad_row, first);                                                 \
+        T *hesses = wants_hess ? LOCAL(vector)(hess_row, first) : NULL;                            \
+        SIMD for (int j = 0; j < FL_LANES; j++) {                                                  \
+          T loss, grad, hess;                                                                      \
+          seen[j] |=                                                                               \
+              KERNEL(name, element)(kind, z[j], kind == FL_DENSE ? y[j] : 0, eps, smoothing,       \
+                                    weight[j], sharers, label, class + j, &loss, &grad, &hess);    \
+          grads[j] = rate * grad;                                                                  \
+          if (wants_hess) hesses[j] = rate * hess;                                                 \
+        }                                                                                          \
+      }                                                                                            \
+    }                                                                                              \
+    tile->flags |= LOCAL(any)(seen);                                                               \
+  }                                                                                                \
+                                                                                                   \
+  ALWAYS_INLINE void KERNEL(name, derive_along)(int kind, fl_tile *tile) {                         \
+    if (tile->wants_hess)                                                                          \
+      KERNEL(name, rates_along)(kind, 1, tile);                                                    \
+    else                                                                                           \
+      KERNEL(name, rates_along)(kind, 0, tile);                                                    \
+  }                                                                                                \
+                                                                                                   \
   STEPS(name)
 
 #include "losses/multiclass.h"
 #undef TERM
 
-#define TERM(name, ...) \
-  {#name, .begin = LOCAL(begin_terms), .finish = LOCAL(finish_terms), STEP_TABLE(name)},
+#define TERM(name, ...)                                                             \
+  {#name, .padding = 1, .begin = LOCAL(begin_terms), .finish = LOCAL(finish_terms), \
+   STEP_TABLE(name)},
 static const fl_rowwise KERNEL(rowwise, table)[] = {
-    {"softmax", .begin = LOCAL(begin), .scan = KERNEL(softmax, scan),
-     .again = KERNEL(softmax, again), .finish = KERNEL(softmax, finish), STEP_TABLE(softmax)},
+    {"softmax", .padding = -HUGE_VAL, .begin = LOCAL(begin),
+     .scan = {KERNEL(softmax, scan_across), KERNEL(softmax, scan_along)},
+     .again = {KERNEL(softmax, again_across), KERNEL(softmax, again_along)},
+     .finish = KERNEL(softmax, finish), STEP_TABLE(softmax)},
 #include "losses/multiclass.h"
 };
 #undef TERM
 
+#undef SIMD_INFINITE
 #undef PAIR_ADD
 #undef STEP
+#undef STEP_OF_TARGETS
 #undef STEPS
+#undef TARGETS_OF
 #undef STEP_TABLE

@@ -1,8 +1,8 @@
 /* exp, expm1, log and log1p for loops over arrays: straight-line code that vectorises on every
- * target, the same text for all of them.
+ * target, the same text for all of them but where fused multiply-add allows a shorter one.
  *
  * Contract: NaN, infinities, zeros and subnormals give what C99 says. No result is off by more than
- * these ULPs (of the subnormal spacing where it is subnormal), the larger of each pair without
+ * these ULPs (of the subnormal spacing where it is subnormal), the second of each pair without
  * fused multiply-add:
  *
  *                        float, every input     double, dense and hostile samples
@@ -11,7 +11,8 @@
  *   expm1_nonpositive         0.78  0.81             0.87  0.87
  *   log                       0.92  1.00             0.88  0.95
  *   log1p                     0.92  1.00             0.87  0.95
- *   log1p_unit                0.92  0.97             0.87  0.93
+ *   log1p_unit                0.98  0.94             0.92  0.93
+ *   log_unit                  as log and log1p       as log and log1p
  *   log1p_ratio               2.00, samples          2.00
  *
  * tools/ulp_sweep.py measures them; polynomials and constants come from tools/coefficients.py.
@@ -24,6 +25,15 @@
 #define FASTLOSS_VECMATH_H
 
 #include "coefficients.h"
+
+/* Whether products are fused with sums; a file that compiles for a target of its own says so. */
+#ifndef VECMATH_FMA
+#if defined(__FMA__) || defined(__aarch64__)
+#define VECMATH_FMA 1
+#else
+#define VECMATH_FMA 0
+#endif
+#endif
 
 #define VECMATH static inline __attribute__((always_inline))
 
@@ -51,7 +61,8 @@ VECMATH double of_bits_f64(uint64_t bits) {
   return x;
 }
 
-/* ---- exponentials: x = k ln 2 + r (Cody and Waite), exp(r) = 1 + r + r^2 q(r) ----
+/* ---- exponentials: x = k ln 2 + r (Cody and Waite), exp(r) - 1 = r + r^2 q(r), and
+ * exp(x) = 2^k + 2^k (exp(r) - 1).
  *
  * k is rounded so that 3/4 <= exp(r) <= 3/2: then neither r nor exp(r) - 1 has a larger spacing
  * than 1/4 of that of exp(r), nor of that of 2^k exp(r) - 1, where the rounding error counts. */
@@ -60,37 +71,40 @@ VECMATH double of_bits_f64(uint64_t bits) {
 #define ROUND_F32 0x1.8p23f
 #define ROUND_F64 0x1.8p52
 
-VECMATH float exp_core_f32(float x, float k) {
+VECMATH float expm1_core_f32(float x, float k) {
   float r = (x - k * LN2_F32_HI) - k * LN2_F32_LO, r2 = r * r;
   float q = (EXP_F32_4 * r2 + (EXP_F32_3 * r + EXP_F32_2)) * r2 + (EXP_F32_1 * r + EXP_F32_0);
-  return 1 + (r + r2 * q);
+  return r + r2 * q;
 }
 
-VECMATH double exp_core_f64(double x, double k) {
+VECMATH double expm1_core_f64(double x, double k) {
   double r = (x - k * LN2_F64_HI) - k * LN2_F64_LO, r2 = r * r;
   double a = (EXP_F64_9 * r + EXP_F64_8) * r2 + (EXP_F64_7 * r + EXP_F64_6);
   double b = (EXP_F64_5 * r + EXP_F64_4) * r2 + (EXP_F64_3 * r + EXP_F64_2);
   double q = (a * (r2 * r2) + b) * r2 + (EXP_F64_1 * r + EXP_F64_0);
-  return 1 + (r + r2 * q);
+  return r + r2 * q;
 }
 
 /* exp(x) for x <= 0; 2^k is 2^(k+64) 2^-64, since it may be subnormal. */
 VECMATH float exp_nonpositive_f32(float x) {
   x = x < -104 ? -104 : x;
   float t = (x * (float)LOG2E - (float)EXP_SHIFT) + (ROUND_F32 + 191), k = t - (ROUND_F32 + 191);
-  return exp_core_f32(x, k) * of_bits_f32(bits_f32(t) << 23) * 0x1p-64f;
+  float scale = of_bits_f32(bits_f32(t) << 23) * 0x1p-64f;
+  return scale + scale * expm1_core_f32(x, k);
 }
 
 VECMATH double exp_nonpositive_f64(double x) {
   x = x < -746 ? -746 : x;
   double t = (x * LOG2E - EXP_SHIFT) + (ROUND_F64 + 1087), k = t - (ROUND_F64 + 1087);
-  return exp_core_f64(x, k) * of_bits_f64(bits_f64(t) << 52) * 0x1p-64;
+  double scale = of_bits_f64(bits_f64(t) << 52) * 0x1p-64;
+  return scale + scale * expm1_core_f64(x, k);
 }
 
 VECMATH float exp_f32(float x) {
   float t = (x * (float)LOG2E - (float)EXP_SHIFT) + (ROUND_F32 + 254), k = t - (ROUND_F32 + 254);
   uint32_t bits = bits_f32(t), half = (bits << 22) & UINT32_C(0x7f800000);
-  float y = exp_core_f32(x, k) * of_bits_f32(half) * of_bits_f32((bits << 23) - half);
+  float scale = of_bits_f32(half);
+  float y = (scale + scale * expm1_core_f32(x, k)) * of_bits_f32((bits << 23) - half);
   y = x < -104 ? 0 : y;
   return x > 89 ? __builtin_inff() : y;
 }
@@ -98,7 +112,8 @@ VECMATH float exp_f32(float x) {
 VECMATH double exp_f64(double x) {
   double t = (x * LOG2E - EXP_SHIFT) + (ROUND_F64 + 2046), k = t - (ROUND_F64 + 2046);
   uint64_t bits = bits_f64(t), half = (bits << 51) & UINT64_C(0x7ff0000000000000);
-  double y = exp_core_f64(x, k) * of_bits_f64(half) * of_bits_f64((bits << 52) - half);
+  double scale = of_bits_f64(half);
+  double y = (scale + scale * expm1_core_f64(x, k)) * of_bits_f64((bits << 52) - half);
   y = x < -746 ? 0 : y;
   return x > 710 ? __builtin_inf() : y;
 }
@@ -221,15 +236,65 @@ VECMATH double log1p_f64(double x) {
   return x < -1 ? __builtin_nan("") : y;
 }
 
-/* log1p(x) for 0 <= x <= 1 */
+/* log1p(x) for 0 <= x <= 1. With fused multiply-add one polynomial does, x (7/8 + P(x - 1/2)):
+ * 7/8 keeps P small where log1p(x)/x is next to 1 and where it is next to log 2, and the last
+ * sum is rounded once. */
 VECMATH float log1p_unit_f32(float x) {
+#if VECMATH_FMA
+  float t = x - 0.5f, t2 = t * t;
+  float p = LOG1P_UNIT_F32_9 * t + LOG1P_UNIT_F32_8;
+  p = p * t2 + (LOG1P_UNIT_F32_7 * t + LOG1P_UNIT_F32_6);
+  p = p * t2 + (LOG1P_UNIT_F32_5 * t + LOG1P_UNIT_F32_4);
+  p = p * t2 + (LOG1P_UNIT_F32_3 * t + LOG1P_UNIT_F32_2);
+  p = (p * t + LOG1P_UNIT_F32_1) * t + LOG1P_UNIT_F32_0;
+  return 0.875f * x + x * p;
+#else
   int upper = x > 0.5f;
   return join_log_f32(upper ? 1 : 0, upper ? 0.5f * x - 0.5f : x);
+#endif
 }
 
 VECMATH double log1p_unit_f64(double x) {
+#if VECMATH_FMA
+  double t = x - 0.5, t2 = t * t;
+  double p = LOG1P_UNIT_F64_20 * t2 + (LOG1P_UNIT_F64_19 * t + LOG1P_UNIT_F64_18);
+  p = p * t2 + (LOG1P_UNIT_F64_17 * t + LOG1P_UNIT_F64_16);
+  p = p * t2 + (LOG1P_UNIT_F64_15 * t + LOG1P_UNIT_F64_14);
+  p = p * t2 + (LOG1P_UNIT_F64_13 * t + LOG1P_UNIT_F64_12);
+  p = p * t2 + (LOG1P_UNIT_F64_11 * t + LOG1P_UNIT_F64_10);
+  p = p * t2 + (LOG1P_UNIT_F64_9 * t + LOG1P_UNIT_F64_8);
+  p = p * t2 + (LOG1P_UNIT_F64_7 * t + LOG1P_UNIT_F64_6);
+  p = p * t2 + (LOG1P_UNIT_F64_5 * t + LOG1P_UNIT_F64_4);
+  p = p * t2 + (LOG1P_UNIT_F64_3 * t + LOG1P_UNIT_F64_2);
+  p = p * t2 + (LOG1P_UNIT_F64_1 * t + LOG1P_UNIT_F64_0);
+  return 0.875 * x + x * p;
+#else
   int upper = x > 0.5;
   return join_log_f64(upper ? 1 : 0, upper ? 0.5 * x - 0.5 : x);
+#endif
+}
+
+/* log(one + x), one being 0 or 1, for 0 <= one + x <= 1; bit for bit what log and log1p give. */
+VECMATH float log_unit_f32(float x, float one) {
+  float u = one + x;
+  int tiny = u < 0x1p-126f;
+  x = tiny ? x * 0x1p24f : x;
+  uint32_t e = exponent_f32(tiny ? x : u, 0.75f);
+  float scale = of_bits_f32(bits_f32(1) - e);
+  float y = join_log_f32(exponent_value_f32(e) + (tiny ? -24 : 0), x * scale + (one * scale - 1));
+  y = u == 0 ? -__builtin_inff() : y;
+  return u == u ? y : u;
+}
+
+VECMATH double log_unit_f64(double x, double one) {
+  double u = one + x;
+  int tiny = u < 0x1p-1022;
+  x = tiny ? x * 0x1p54 : x;
+  uint64_t e = exponent_f64(tiny ? x : u, 0.75);
+  double scale = of_bits_f64(bits_f64(1) - e);
+  double y = join_log_f64(exponent_value_f64(e) + (tiny ? -54 : 0), x * scale + (one * scale - 1));
+  y = u == 0 ? -__builtin_inf() : y;
+  return u == u ? y : u;
 }
 
 /* log1p(numerator / denominator), both >= 0. A quotient above 2^120 (2^1000) may overflow; it is

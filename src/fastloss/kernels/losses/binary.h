@@ -6,16 +6,21 @@
 #define SMOOTHED(y, smoothing) ((y) * (1 - (smoothing)) + N(0.5) * (smoothing))
 
 /* Terms of weight 0 are skipped, so 0 log 0 = 0. The gradient's numerator p - y is taken on the
- * side where it is exact; quotients are divided twice, since p^2 may underflow. */
-LOSS(binary_cross_entropy, {
+ * side where it is exact; quotients are divided twice, since p^2 may underflow. Of hard labels
+ * only the logarithm of the label's own probability is formed. */
+SPECIAL_LOSS(binary_cross_entropy, LOCAL(hard), p[0] == 0 && p[1] == 0, {
   const T eps = p[0], smoothing = p[1];
-  CHECK_TRUE(OUTSIDE_UNIT(y));
-  CHECK_PRED(OUTSIDE_UNIT(z));
+  CHECK_UNIT(FL_BAD_TRUE, y);
+  CHECK_UNIT(FL_BAD_PRED, z);
   T t = SMOOTHED(y, smoothing), tc = SMOOTHED(1 - y, smoothing);
-  T q = z < eps ? eps : z > 1 - eps ? 1 - eps : z, qc = 1 - q;
-  loss = (t == 0 ? 0 : -t * LOG(q)) + (tc == 0 ? 0 : -tc * LOG1P(-q));
+  T q = special ? z : z < eps ? eps : z > 1 - eps ? 1 - eps : z, qc = 1 - q;
+  loss = special ? 0 - LOG_UNIT(y > 0 ? q : -q, 1 - y)
+                 : (t == 0 ? 0 : -t * LOG_UNIT(q, 0)) + (tc == 0 ? 0 : -tc * LOG_UNIT(-q, 1));
   T numerator = q > N(0.5) ? tc - qc : q - t;
-  grad = t == 0 ? 1 / qc : tc == 0 ? -1 / q : numerator / (q * qc);
+  grad = special   ? 1 / (y > 0 ? -q : qc)
+         : t == 0  ? 1 / qc
+         : tc == 0 ? -1 / q
+                   : numerator / (q * qc);
   hess = (t == 0 ? 0 : t / q / q) + (tc == 0 ? 0 : tc / qc / qc);
 })
 
@@ -23,44 +28,39 @@ LOSS(binary_cross_entropy, {
  *   c = 1 - y if z >= 0 else pos_weight y
  * the loss is c |z| + (1 - y + pos_weight y) log1p(e), and a right answer of infinite confidence
  * has c = 0. */
-LOSS_AFTER(sigmoid_cross_entropy, EXP_NONPOSITIVE(-ABS(z)), {
-  const T pos_weight = p[0], smoothing = p[1];
-  CHECK_TRUE(OUTSIDE_UNIT(y));
-  T t = pos_weight * SMOOTHED(y, smoothing), tc = SMOOTHED(1 - y, smoothing);
-  T a = ABS(z), c = z >= 0 ? tc : t;
-  loss = (c == 0 ? 0 : c * a) + (tc + t) * LOG1P_UNIT(e);
-  grad = (z >= 0 ? tc - t * e : tc * e - t) / (1 + e);
-  hess = (tc + t) * e / ((1 + e) * (1 + e));
-})
+SPECIAL_LOSS_AFTER(sigmoid_cross_entropy, LOCAL(as_given), p[0] == 1 && p[1] == 0,
+                   EXP_NONPOSITIVE(-ABS(z)), {
+                     const T pos_weight = special ? 1 : p[0], smoothing = special ? 0 : p[1];
+                     CHECK_UNIT(FL_BAD_TRUE, y);
+                     T t = pos_weight * SMOOTHED(y, smoothing), tc = SMOOTHED(1 - y, smoothing);
+                     T a = ABS(z), c = z >= 0 ? tc : t, weight = special ? 1 : tc + t;
+                     loss = (c == 0 ? 0 : c * a) + weight * LOG1P_UNIT(e);
+                     grad = (z >= 0 ? tc - t * e : tc * e - t) / (1 + e);
+                     hess = UNLESS_NAN(y, weight) * e / ((1 + e) * (1 + e));
+                   })
 
-/* The margin losses take labels {-1, +1} or {0, 1}; s is the sign of the label, m = s z. */
-#define LABEL_SIGN(y) ((y) > 0 ? 1 : (y) <= 0 ? -1 : (y))
-
-LOSS_AFTER(logistic, EXP_NONPOSITIVE(-ABS(LABEL_SIGN(y) * z)), {
-  CHECK_LABEL(y);
-  T s = LABEL_SIGN(y), m = s * z;
+/* The margin losses see the sign y of the label; the margin is y z. */
+MARGIN_LOSS_AFTER(logistic, EXP_NONPOSITIVE(-ABS(y *z)), {
+  T m = y * z;
   loss = (m < 0 ? -m : 0) + LOG1P_UNIT(e);
-  grad = -s * (m >= 0 ? e : 1) / (1 + e);
+  grad = -y * (m >= 0 ? e : 1) / (1 + e);
   hess = e / ((1 + e) * (1 + e));
 })
 
-LOSS(hinge, {
+MARGIN_LOSS(hinge, {
   const T margin = p[0];
-  CHECK_LABEL(y);
-  T s = LABEL_SIGN(y), slack = margin - s * z;
+  T slack = margin - y * z;
   loss = slack < 0 ? 0 : slack;
-  grad = slack > 0 ? -s : UNLESS_NAN(slack, 0);
+  grad = slack > 0 ? -y : UNLESS_NAN(slack, 0);
   hess = UNLESS_NAN(slack, 0);
 })
 
-LOSS(squared_hinge, {
+MARGIN_LOSS(squared_hinge, {
   const T margin = p[0];
-  CHECK_LABEL(y);
-  T s = LABEL_SIGN(y), slack = margin - s * z, h = slack < 0 ? 0 : slack;
+  T slack = margin - y * z, h = slack < 0 ? 0 : slack;
   loss = h * h;
-  grad = -2 * s * h;
+  grad = -2 * y * h;
   hess = slack > 0 ? 2 : UNLESS_NAN(slack, 0);
 })
 
 #undef SMOOTHED
-#undef LABEL_SIGN

@@ -31,8 +31,8 @@ LOSS(absolute_error, {
 /* log1p(z) - log1p(y) = +-log1p((hi - lo) / (1 + lo)): the difference of the logarithms would
  * lose its digits for z near y. */
 LOSS(squared_log_error, {
-  CHECK_TRUE(y <= -1);
-  CHECK_PRED(z <= -1);
+  CHECK_ABOVE_MINUS_ONE(FL_BAD_TRUE, y);
+  CHECK_ABOVE_MINUS_ONE(FL_BAD_PRED, z);
   T lo = z < y ? z : y, hi = z < y ? y : z;
   T d = LOG1P_RATIO(hi - lo, 1 + lo);
   T difference = z < y ? -d : d;
@@ -62,16 +62,17 @@ LOSS(pseudo_huber, {
   hess = inverse * inverse * inverse;
 })
 
-/* log cosh r = log1p(2 sinh^2(r/2)), and 2 sinh^2(r/2) = (1 - e)^2 / (2e) with e = exp(-|r|);
- * where r is not small, |r| - log 2 + log1p(e^2) is as exact and cannot overflow. The Hessian
- * falls so fast that the rounding error of r counts (Knuth's TwoSum): sech^2(r + d) is
- * sech^2(r) (1 - 2 d tanh r) to first order. */
+/* With e = exp(-|r|) and m = 1 - e, log cosh r = log1p(2 sinh^2(r/2)), and 2 sinh^2(r/2) =
+ * m^2 / (2e); where r is not small, |r| - log 2 + log1p(e^2) is as exact and cannot overflow. The
+ * Hessian alone needs all digits of a small e, and falls so fast that the rounding error of r
+ * counts (Knuth's TwoSum): sech^2(r + d) is sech^2(r) (1 - 2 d tanh r) to first order. */
 LOSS(log_cosh, {
-  T r = z - y, a = ABS(r), e = EXP_NONPOSITIVE(-a), m = -EXPM1_NONPOSITIVE(-a), e2 = e * e;
-  T small = a < 1, l = LOG1P(small ? m * m / (2 * e) : e2);
+  T r = z - y, a = ABS(r), m = -EXPM1_NONPOSITIVE(-a), e = 1 - m, e2 = e * e;
+  T small = a < 1, l = LOG1P_UNIT(small ? m * m / (2 * e) : e2);
   loss = small ? l : a + (l - N(LN2));
   grad = COPYSIGN(m * (1 + e) / (1 + e2), r);
-  T sech = 2 * e / (1 + e2), b = r - z, d = (z - (r - b)) - (y + b);
+  T exact = EXP_NONPOSITIVE(-a), sech = 2 * exact / (1 + exact * exact);
+  T b = r - z, d = (z - (r - b)) - (y + b);
   T correction = a < INF ? 2 * d * grad : UNLESS_NAN(a, 0);
   hess = sech * sech * (1 - correction);
 })

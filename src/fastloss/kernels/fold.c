@@ -1,0 +1,224 @@
+#include "fold.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum {
+  FEW_ROWS = 24, /* of a group in a chunk; with less, ordering them does not pay */
+  MAX_GROUPS = FL_FOLD_ROWS / FEW_ROWS,
+  ALIGNMENT = 64,
+};
+
+/* Arrays of one element for each row of a chunk, and the plans of the losses for that chunk. */
+typedef struct {
+  double losses[FL_FOLD_ROWS], w[FL_FOLD_ROWS], counted_w[FL_FOLD_ROWS];
+  double values[FL_FOLD_ROWS], ordered[FL_FOLD_ROWS];
+  double wide[FL_BLOCK];
+  int64_t label[FL_FOLD_ROWS];
+  int32_t order[FL_FOLD_ROWS], end[MAX_GROUPS];
+  int losses_count;
+  struct {
+    fl_plan plan;
+    void *scratch;
+  } of_loss[];
+} fold_scratch;
+
+void *fl_fold_scratch_new(const fl_fold *fold) {
+  fold_scratch *own;
+  const size_t size = sizeof *own + (size_t)fold->losses * sizeof own->of_loss[0];
+  own = aligned_alloc(ALIGNMENT, (size + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT);
+  if (!own) return NULL;
+  int ready = 1;
+  own->losses_count = fold->losses;
+  for (int i = 0; i < fold->losses; i++) {
+    fl_plan *plan = &own->of_loss[i].plan;
+    *plan = fold->folded[i].plan;
+    plan->out[0].data = (char *)own->losses;
+    plan->out[0].native = plan->out[0].direct = 1;
+    plan->out[0].strides[0] = plan->dtype == FL_F32 ? sizeof(float) : sizeof(double);
+    own->of_loss[i].scratch = fl_scratch_new(plan);
+    ready = ready && own->of_loss[i].scratch;
+  }
+  if (ready) return own;
+  fl_fold_scratch_free(own);
+  return NULL;
+}
+
+void fl_fold_scratch_free(void *scratch) {
+  fold_scratch *own = scratch;
+  if (!own) return;
+  for (int i = 0; i < own->losses_count; i++) fl_scratch_free(own->of_loss[i].scratch);
+  free(own);
+}
+
+static ptrdiff_t smaller(ptrdiff_t a, ptrdiff_t b) { return a < b ? a : b; }
+
+static size_t item_size(fl_dtype dtype) { return dtype == FL_F32 ? sizeof(float) : sizeof(double); }
+
+static double number_at(fl_dtype dtype, const void *x, ptrdiff_t i) {
+  return dtype == FL_F32 ? (double)((const float *)x)[i] : ((const double *)x)[i];
+}
+
+/* ---- adding the values of a chunk to the cells of their groups ---- */
+
+/* Rows of a chunk: how many, and the group of each; NULL if there is one group only. */
+typedef struct {
+  ptrdiff_t n;
+  const int32_t *group;
+  int ordered; /* `order` and `end` are set */
+} chunk;
+
+/* Positions of the rows of each group: ordered by group, and within it as they come. */
+static void order_rows(const fl_fold *fold, const chunk *rows, fold_scratch *own) {
+  int32_t *end = own->end, before = 0;
+  memset(end, 0, (size_t)fold->groups * sizeof *end);
+  for (ptrdiff_t i = 0; i < rows->n; i++) end[rows->group[i]]++;
+  for (ptrdiff_t g = 0; g < fold->groups; g++) {
+    const int32_t count = end[g];
+    end[g] = before;
+    before += count;
+  }
+  for (ptrdiff_t i = 0; i < rows->n; i++) own->order[end[rows->group[i]]++] = (int32_t)i;
+}
+
+static void add(const fl_fold *fold, fl_dtype dtype, ptrdiff_t n, const void *x, double *wide,
+                fl_exact *cell) {
+  for (ptrdiff_t at = 0; at < n; at += FL_BLOCK)
+    fl_exact_add_block(cell, fold->table, dtype, smaller(FL_BLOCK, n - at),
+                       (const char *)x + (size_t)at * item_size(dtype), wide);
+}
+
+/* `cell` is that of the first group. */
+static void add_by_group(const fl_fold *fold, const chunk *rows, fl_dtype dtype, const void *x,
+                         fold_scratch *own, fl_exact *cell) {
+  if (!rows->group) {
+    add(fold, dtype, rows->n, x, own->wide, cell);
+    return;
+  }
+  if (!rows->ordered) {
+    for (ptrdiff_t i = 0; i < rows->n; i++) {
+      const double v = number_at(dtype, x, i);
+      if (v != 0) fl_exact_add(cell + rows->group[i] * fold->width, v);
+    }
+    return;
+  }
+  for (ptrdiff_t i = 0; i < rows->n; i++) {
+    if (dtype == FL_F32)
+      ((float *)own->ordered)[i] = ((const float *)x)[own->order[i]];
+    else
+      own->ordered[i] = ((const double *)x)[own->order[i]];
+  }
+  ptrdiff_t first = 0;
+  for (ptrdiff_t g = 0; g < fold->groups; first = own->end[g++])
+    add(fold, dtype, own->end[g] - first,
+        (const char *)own->ordered + (size_t)first * item_size(dtype), own->wide,
+        cell + g * fold->width);
+}
+
+static void count_rows(const fl_fold *fold, const chunk *rows, const fold_scratch *own,
+                       int64_t *count) {
+  if (!rows->group) {
+    *count += rows->n;
+  } else if (rows->ordered) {
+    int32_t first = 0;
+    for (ptrdiff_t g = 0; g < fold->groups; first = own->end[g++])
+      count[g * fold->counters] += own->end[g] - first;
+  } else {
+    for (ptrdiff_t i = 0; i < rows->n; i++) count[rows->group[i] * fold->counters]++;
+  }
+}
+
+/* ---- the losses of a chunk ---- */
+
+static void move_to(fl_operand *to, const fl_operand *from, ptrdiff_t start) {
+  to->data = from->data + start * from->strides[0];
+  to->native = from->native;
+  to->direct = from->direct;
+  to->strides[0] = from->strides[0];
+}
+
+/* Forms the losses of n rows from `start` on. Returns flags. */
+static int64_t run_loss(const fl_fold *fold, int i, ptrdiff_t start, ptrdiff_t n,
+                        fold_scratch *own) {
+  const fl_plan *whole = &fold->folded[i].plan;
+  fl_plan *plan = &own->of_loss[i].plan;
+  fl_sum unused[2] = {{0, 0}, {0, 0}};
+  move_to(&plan->y, &whole->y, start);
+  move_to(&plan->z, &whole->z, start);
+  plan->y_class = whole->y_class;
+  plan->z_class = whole->z_class;
+  plan->size = plan->shape[0] = n;
+  return fl_run(plan, 0, n, own->of_loss[i].scratch, unused);
+}
+
+/* Losses and weights of rows that are ignored become 0; the others are counted. */
+static const double *leave_out_ignored(const fl_fold *fold, int i, ptrdiff_t start,
+                                       const chunk *rows, const double *w, fold_scratch *own,
+                                       int64_t *count) {
+  const fl_plan *plan = &fold->folded[i].plan;
+  plan->label(own->label, plan->y.data + start * plan->y.strides[0], plan->y.strides[0], rows->n);
+  for (ptrdiff_t j = 0; j < rows->n; j++) {
+    const int ignored = plan->ignores && own->label[j] == plan->ignored;
+    if (!ignored)
+      count[(rows->group ? rows->group[j] : 0) * fold->counters]++;
+    else if (plan->dtype == FL_F32)
+      ((float *)own->losses)[j] = 0;
+    else
+      own->losses[j] = 0;
+    if (w) own->counted_w[j] = ignored ? 0 : w[j];
+  }
+  return w ? own->counted_w : NULL;
+}
+
+static const double *load_weights(const fl_fold *fold, ptrdiff_t start, ptrdiff_t n,
+                                  fold_scratch *own) {
+  if (!fold->weighted) return NULL;
+  const ptrdiff_t stride = fold->w.strides[0];
+  const char *data = fold->w.data + start * stride;
+  if (fold->w.direct) return (const double *)(const void *)data;
+  fold->w.load(own->w, n, 1, data, 0, stride, 1, n);
+  return own->w;
+}
+
+static void run_chunk(const fl_fold *fold, ptrdiff_t start, ptrdiff_t n, fold_scratch *own,
+                      fl_exact *cells, int64_t *counts, int64_t *flags) {
+  const chunk rows = {n, fold->group ? fold->group + start : NULL, fold->groups <= MAX_GROUPS};
+  const double *w = load_weights(fold, start, n, own);
+  if (rows.group && rows.ordered) order_rows(fold, &rows, own);
+  count_rows(fold, &rows, own, counts);
+  if (w) add_by_group(fold, &rows, FL_F64, w, own, cells);
+  for (int i = 0; i < fold->losses; i++) {
+    const fl_folded *loss = &fold->folded[i];
+    const double *counted = w;
+    flags[i] |= run_loss(fold, i, start, n, own);
+    if (loss->own_cell) {
+      counted = leave_out_ignored(fold, i, start, &rows, w, own, counts + loss->own_count);
+      if (w) add_by_group(fold, &rows, FL_F64, counted, own, cells + loss->own_cell);
+    }
+    if (!w) {
+      add_by_group(fold, &rows, loss->plan.dtype, own->losses, own, cells + 1 + i);
+      continue;
+    }
+    fold->table->widen[loss->plan.dtype](n, own->losses, counted, own->values);
+    add_by_group(fold, &rows, FL_F64, own->values, own, cells + 1 + i);
+  }
+}
+
+void fl_fold_run(const fl_fold *fold, ptrdiff_t start, ptrdiff_t stop, void *scratch,
+                 fl_exact *cells, int64_t *counts, int64_t *flags) {
+  const ptrdiff_t step = fold->group ? FL_FOLD_ROWS : FL_BLOCK;
+  for (ptrdiff_t at = start; at < stop; at += step)
+    run_chunk(fold, at, smaller(step, stop - at), scratch, cells, counts, flags);
+}
+
+void fl_fold_merge(const fl_fold *fold, const fl_exact *part, const int64_t *part_counts,
+                   fl_exact *cells, int64_t *counts) {
+  for (int i = 0; i < fold->width; i++) fl_exact_merge(&cells[i], &part[i]);
+  for (int i = 0; i < fold->counters; i++) counts[i] += part_counts[i];
+  if (fold->weighted) return;
+  fl_exact_add(&cells[0], (double)part_counts[0]);
+  for (int i = 0; i < fold->losses; i++) {
+    const fl_folded *loss = &fold->folded[i];
+    if (loss->own_cell) fl_exact_add(&cells[loss->own_cell], (double)part_counts[loss->own_count]);
+  }
+}

@@ -1,0 +1,47 @@
+/* Folding rows into exact sums: all losses of a block of rows while it is in cache.
+ *
+ * The sums of one group of rows are a row of `width` cells and `counters` counts: cell 0 and count
+ * 0 are those of the weights and rows, cell 1 + i that of loss i; a loss that ignores labels has a
+ * cell and a count of its own for the rows that it counts. */
+#ifndef FASTLOSS_FOLD_H
+#define FASTLOSS_FOLD_H
+
+#include "pipeline.h"
+#include "superaccumulator.h"
+
+/* Rows that are ordered by their groups at a time. */
+#define FL_FOLD_ROWS 16384
+
+/* One loss. The plan gives losses without weights; its operands are one-dimensional. A loss that
+ * ignores labels says which cell and count are its own, else these are 0. */
+typedef struct {
+  fl_plan plan;
+  int own_cell, own_count;
+} fl_folded;
+
+/* A batch of rows. `w` is loaded as doubles; `group` is that of each row, NULL if there is one
+ * group only. */
+typedef struct {
+  const fl_table *table;
+  int losses, width, counters, weighted;
+  const fl_folded *folded;
+  fl_operand w;
+  const int32_t *group;
+  ptrdiff_t groups;
+} fl_fold;
+
+/* What a thread needs; NULL if there is no memory. It serves other batches too, of the same dtypes
+ * and number of classes. */
+void *fl_fold_scratch_new(const fl_fold *fold);
+void fl_fold_scratch_free(void *scratch);
+
+/* Folds rows start .. stop - 1 into cells and counts of all groups, which begin as zeros. Adds the
+ * flags of loss i to flags[i]. Without weights, the cells of weights are left to the merger. */
+void fl_fold_run(const fl_fold *fold, ptrdiff_t start, ptrdiff_t stop, void *scratch,
+                 fl_exact *cells, int64_t *counts, int64_t *flags);
+
+/* Adds what was folded of one group to its sums. */
+void fl_fold_merge(const fl_fold *fold, const fl_exact *part, const int64_t *part_counts,
+                   fl_exact *cells, int64_t *counts);
+
+#endif

@@ -1,0 +1,84 @@
+#include "superaccumulator.h"
+
+#include <math.h>
+#include <string.h>
+
+enum { FEWEST = 12 };  /* numbers below which extraction does not pay */
+#define LARGE 0x1p1000 /* beyond this the parts might overflow */
+
+void fl_exact_add(fl_exact *sum, double x) {
+  uint64_t bits;
+  memcpy(&bits, &x, sizeof bits);
+  const uint64_t fraction = bits & ((UINT64_C(1) << 52) - 1);
+  const int exponent = (int)(bits >> 52 & 0x7ff), negative = (int)(bits >> 63);
+  if (exponent == 0x7ff) {
+    ++*(fraction ? &sum->nans : negative ? &sum->minus_infinities : &sum->infinities);
+    return;
+  }
+  const uint64_t significand = exponent ? fraction | UINT64_C(1) << 52 : fraction;
+  const int position = exponent ? exponent - 1 : 0, shift = position % 64;
+  uint64_t *limb = sum->limbs + position / 64, *const end = sum->limbs + FL_LIMBS;
+  const uint64_t low = significand << shift, high = shift ? significand >> (64 - shift) : 0;
+  uint64_t carry;
+  if (negative) {
+    carry = __builtin_sub_overflow(limb[0], low, &limb[0]);
+    carry = __builtin_sub_overflow(limb[1], carry, &limb[1]) +
+            (uint64_t)__builtin_sub_overflow(limb[1], high, &limb[1]);
+    for (limb += 2; carry && limb < end; limb++) carry = __builtin_sub_overflow(*limb, carry, limb);
+  } else {
+    carry = __builtin_add_overflow(limb[0], low, &limb[0]);
+    carry = __builtin_add_overflow(limb[1], carry, &limb[1]) +
+            (uint64_t)__builtin_add_overflow(limb[1], high, &limb[1]);
+    for (limb += 2; carry && limb < end; limb++) carry = __builtin_add_overflow(*limb, carry, limb);
+  }
+}
+
+void fl_exact_merge(fl_exact *sum, const fl_exact *other) {
+  uint64_t carry = 0;
+  for (int i = 0; i < FL_LIMBS; i++) {
+    carry = __builtin_add_overflow(sum->limbs[i], carry, &sum->limbs[i]);
+    carry += __builtin_add_overflow(sum->limbs[i], other->limbs[i], &sum->limbs[i]);
+  }
+  sum->nans += other->nans;
+  sum->infinities += other->infinities;
+  sum->minus_infinities += other->minus_infinities;
+}
+
+static void add_each(fl_exact *sum, ptrdiff_t n, const double *x) {
+  for (ptrdiff_t i = 0; i < n; i++)
+    if (x[i] != 0) fl_exact_add(sum, x[i]);
+}
+
+/* A power of two of more than twice x, even if x is twice too small. */
+static double scale_of(double x) {
+  uint64_t bits;
+  memcpy(&bits, &x, sizeof bits);
+  bits = (bits & UINT64_C(0x7ff) << 52) + (UINT64_C(3) << 52);
+  memcpy(&x, &bits, sizeof x);
+  return x;
+}
+
+void fl_exact_add_block(fl_exact *sum, const fl_table *table, fl_dtype dtype, ptrdiff_t n,
+                        const void *x, double *wide) {
+  double parts[FL_EXACT_PARTS];
+  const double magnitude = n < FEWEST ? INFINITY : table->magnitude[dtype](n, x);
+  const double s = scale_of(magnitude);
+  if (magnitude == 0) return;
+  if (magnitude < LARGE && !table->extract[dtype](n, x, s, parts)) {
+    add_each(sum, FL_EXACT_PARTS, parts);
+    return;
+  }
+  table->widen[dtype](n, x, NULL, wide);
+  if (!(magnitude < LARGE)) {
+    add_each(sum, n, wide);
+    return;
+  }
+  /* The few numbers that are too small beside the others go one by one. */
+  for (ptrdiff_t i = 0; i < n; i++) {
+    if (fabs(wide[i]) >= s * FL_FINEST || wide[i] == 0) continue;
+    fl_exact_add(sum, wide[i]);
+    wide[i] = 0;
+  }
+  (void)table->extract[FL_F64](n, wide, s, parts);
+  add_each(sum, FL_EXACT_PARTS, parts);
+}
