@@ -20,8 +20,9 @@ from pyarrow import parquet
 from reference import numpy_loss, reduce
 
 import fastloss
-from fastloss import _cli
+from fastloss import _cli, _sources
 from fastloss._losses import RECORDS
+from fastloss._report import number_text
 
 Y = np.array([1.0, -2.0, 0.5, 4.0])
 Z = np.array([0.25, -1.0, 3.5, 4.0])
@@ -82,8 +83,8 @@ def command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Command:
     return Command(tmp_path, capsys)
 
 
-def assert_mistake(run: Run, *parts: str) -> None:
-    assert run.code == 2
+def assert_mistake(run: Run, *parts: str, code: int = 2) -> None:
+    assert run.code == code
     assert run.out == ""
     assert run.err.startswith("fastloss: error: ")
     assert run.err.count("\n") == 1
@@ -106,9 +107,9 @@ def test_json(command: Command) -> None:
         *("--y-true", "y", "--y-pred", "z", "--weight", "w"),
         *("--loss", "huber:delta=0.5", "--loss", "l1", "--loss", "rmse"),
     )
-    assert report.keys() == {"rows", "results"}
+    assert report.keys() == {"version", "rows", "skipped", "nulls", "results"}
     assert report["rows"] == 4
-    keys = ["loss", "params", "mean", "sum", "count", "weight"]
+    keys = ["loss", "params", "mean", "sum", "count", "weight", "nan"]
     assert [list(result) for result in report["results"]] == [keys] * 3
     huber, absolute, root = report["results"]
     assert [huber["loss"], absolute["loss"], root["loss"]] == [
@@ -179,12 +180,12 @@ def test_csv(command: Command) -> None:
     )
     assert (run.code, run.err) == (0, "")
     header, squared, root, huber = csv.reader(io.StringIO(run.out))
-    assert header == ["loss", "params", "mean", "sum", "count", "weight"]
+    assert header == ["loss", "params", "mean", "sum", "count", "weight", "nan"]
     total = float(np.sum(WEIGHT * (Z - Y) ** 2))
     assert squared[:2] == ["squared_error", ""]
     np.testing.assert_allclose(float(squared[2]), total / 3.75, rtol=1e-14)
     np.testing.assert_allclose(float(squared[3]), total, rtol=1e-14)
-    assert squared[4:] == ["4", "3.75"]
+    assert squared[4:] == ["4", "3.75", "0"]
     assert root[0] == "root_mean_squared_error"
     np.testing.assert_allclose(float(root[2]), math.sqrt(total / 3.75), rtol=1e-14)
     assert root[3] == ""
@@ -218,7 +219,8 @@ def test_table_is_the_default_and_has_no_column_of_weights_without_them(command:
 
 @pytest.mark.parametrize("form", ["table", "csv", "json"])
 def test_nulls_are_reported(command: Command, form: str) -> None:
-    run = command.score("--y-true", "y", "--y-pred", "gaps", "--loss", "mse", "--format", form)
+    options = ["--y-true", "y", "--y-pred", "gaps", "--loss", "mse", "--nulls", "skip"]
+    run = command.score(*options, "--format", form)
     told = "4 rows, 2 of them left out because of nulls (gaps: 2)"
     assert run.code == 0
     if form == "table":
@@ -232,7 +234,7 @@ def test_nulls_are_reported(command: Command, form: str) -> None:
         assert report["rows"] == 4
         assert (report["results"][0]["sum"], report["results"][0]["count"]) == (total, 2)
     elif form == "csv":
-        assert run.out.splitlines()[1] == "squared_error,,4.5,9.0,2,2.0"
+        assert run.out.splitlines()[1] == "squared_error,,4.5,9.0,2,2.0,0"
     else:
         assert run.out.splitlines()[3].split() == ["squared_error", "4.50000", "9.00000", "2"]
 
@@ -252,7 +254,7 @@ def test_nulls_are_reported(command: Command, form: str) -> None:
     ],
 )
 def test_numbers_of_the_table(x: float, shown: str) -> None:
-    assert _cli._number(x) == shown
+    assert number_text(x) == shown
 
 
 def test_number_of_threads(command: Command) -> None:
@@ -275,7 +277,7 @@ def test_csv_file(command: Command) -> None:
     ("loss", "parts"),
     [
         ("hubr", ["--loss hubr: there is no loss 'hubr'; did you mean huber or pseudo_huber?"]),
-        ("xyzzy", ["there is no loss 'xyzzy'", '"fastloss losses" lists them']),
+        ("xyzzy", ["there is no loss 'xyzzy'", '"fastloss list" shows them']),
         ("", ["there is no loss ''"]),
         ("huber:", ["--loss huber:: got ''; expected param=value"]),
         ("huber:2", ["got '2'; expected param=value"]),
@@ -316,7 +318,7 @@ def test_same_loss_with_other_parameters(command: Command) -> None:
     [
         ([], ["COMMAND"]),
         (["scores"], ["'scores'", "score"]),
-        (["score"], ["FILE", "--y-true", "--y-pred", "--loss"]),
+        (["score"], ["SOURCE", "--y-true", "--y-pred", "--loss"]),
         (["score", "f", "--y-true", "y", "--y-pred", "z"], ["required", "--loss"]),
         (["score", "f", "--loss", "mse", "--y-pred", "z"], ["required", "--y-true"]),
         (["score", "f", *PLAIN, "--format", "xml"], ["--format", "'xml'", "table"]),
@@ -325,7 +327,6 @@ def test_same_loss_with_other_parameters(command: Command) -> None:
         (["score", "f", *PLAIN, "--verbose"], ["--verbose"]),
         (["score", "f", *PLAIN, "--weights", "w"], ["--weights"]),
         (["score", "f", *PLAIN, "--y-true"], ["--y-true"]),
-        (["score", "f", "g", *PLAIN], ["g"]),
     ],
 )
 def test_wrong_arguments(command: Command, argv: list[str], parts: list[str]) -> None:
@@ -346,28 +347,43 @@ def test_same_column_twice(command: Command, option: str) -> None:
     [
         (
             ["--y-true", "y", *CLASSES, "--loss", "mse"],
-            ["squared_error takes one column of predictions: got 3 --y-pred"],
+            ["squared_error takes one column of predictions: got 3 y_pred"],
         ),
         (
             ["--y-true", "y", "--y-true", "w", "--y-pred", "z", "--loss", "mse"],
-            ["squared_error takes one column of targets: got 2 --y-true"],
+            ["squared_error takes one column of targets: got 2 y_true"],
         ),
         (
             ["--y-true", "index", "--y-pred", "z", "--loss", "nll"],
-            ["one --y-pred for each class: got 1, expected 2 or more"],
+            ["one y_pred for each class: got 1, expected 2 or more"],
         ),
         (
             ["--y-true", "index", "--y-true", "y", *CLASSES, "--loss", "nll"],
-            ["one column of class indices: got 2 --y-true"],
+            ["one column of class indices: got 2 y_true"],
         ),
         (
             ["--y-true", "index", *CLASSES, "--loss", "cross_entropy"],
-            ["for each of the 3 --y-pred: got 1", "use sparse_softmax_cross_entropy"],
+            ["for each of the 3 y_pred: got 1", "use sparse_softmax_cross_entropy"],
         ),
         (
             ["--y-true", "index", *CLASSES, "--loss", "nll:class_weight=1:2"],
             ["class_weight has 2 weights; expected 3"],
         ),
+        (
+            ["--y-true", "lists", "--y-pred", "z", "--loss", "mse"],
+            ["column 'lists' holds lists; squared_error takes one number a row"],
+        ),
+    ],
+)
+def test_columns_that_a_loss_does_not_take(
+    command: Command, options: list[str], parts: list[str]
+) -> None:
+    assert_mistake(command.score(*options), *parts)
+
+
+@pytest.mark.parametrize(
+    ("options", "parts"),
+    [
         (
             ["--y-true", "Y", "--y-pred", "z", "--loss", "mse"],
             ["no column 'Y'; the columns are y, z, w, index"],
@@ -382,10 +398,9 @@ def test_same_column_twice(command: Command, option: str) -> None:
             ["column 'words' has type string; expected numbers"],
         ),
         ([*PLAIN, "--weight", "days"], ["column 'days' has type date32"]),
-        (["--y-true", "lists", "--y-pred", "z", "--loss", "mse"], ["column 'lists' has type list"]),
         (
             ["--y-true", "y", "--y-pred", "z", "--loss", "bce"],
-            ["column 'y', row 1 (the first is 0): got -2", "expects values in [0, 1]"],
+            ["column 'y', row 1 (the first is 0): got -2", "expected values in [0, 1]"],
         ),
         (
             ["--y-true", "y", "--y-pred", "z", "--loss", "hinge"],
@@ -398,7 +413,7 @@ def test_same_column_twice(command: Command, option: str) -> None:
     ],
 )
 def test_wrong_columns(command: Command, options: list[str], parts: list[str]) -> None:
-    assert_mistake(command.score(*options), *parts)
+    assert_mistake(command.score(*options), *parts, code=3)
 
 
 # ---- fastloss score: files ----
@@ -410,26 +425,34 @@ def test_wrong_columns(command: Command, options: list[str], parts: list[str]) -
         ("t.csv", b"", ["the file is empty"]),
         ("t.csv", b"y,z\n1,2\n3\n", ["cannot be read", "Expected 2 columns, got 1"]),
         ("t.csv", b"y,z\n1,2\n3,x4\n", ["column 'z', row 1 (the first is 0): got 'x4'"]),
-        ("t.csv", b"y,z\n1,\xff\n", ["column 'z' has type binary; expected numbers"]),
-        ("t.csv", b"y,z\n1,2020-01-01\n", ["column 'z' has type date32"]),
+        (
+            "t.csv",
+            b"y,z\n1,\xff\n",
+            ["column 'z', row 0 (the first is 0): got '\N{REPLACEMENT CHARACTER}'"],
+        ),
+        (
+            "t.csv",
+            b"y,z\n1,2020-01-01\n",
+            ["column 'z', row 0 (the first is 0): got '2020-01-01'; expected a number"],
+        ),
         ("t.csv", b"y,z,y\n1,2,3\n", ["column 'y' is there 2 times; expected it once"]),
         ("t.csv", b"a;b\n1;2\n", ["no column 'y'; the columns are a;b"]),
         ("t.csv.gz", b"y,z\n1,2\n", ["cannot be read"]),
-        ("t.txt", b"y,z\n1,2\n", ["is not a Parquet file", ".csv or .tsv"]),
-        ("t.parquet", b"y,z\n1,2\n", ["is not a Parquet file"]),
+        ("t.txt", b"y,z\n1,2\n", ["is neither a Parquet nor an Arrow file", ".csv or .tsv"]),
+        ("t.parquet", b"y,z\n1,2\n", ["is neither a Parquet nor an Arrow file"]),
         ("t.parquet", b"PAR1", ["cannot be read"]),
         ("t.parquet", b"PAR1" + bytes(100) + b"PAR1", ["cannot be read"]),
     ],
 )
 def test_wrong_file(command: Command, name: str, content: bytes, parts: list[str]) -> None:
     path = command.file(name, content)
-    assert_mistake(command("score", path, *PLAIN), path, *parts)
+    assert_mistake(command("score", path, *PLAIN), path, *parts, code=3)
 
 
 def test_truncated_parquet(command: Command) -> None:
     whole = Path(command.table).read_bytes()
     path = command.file("half.parquet", whole[: len(whole) // 2])
-    assert_mistake(command("score", path, *PLAIN), "cannot be read")
+    assert_mistake(command("score", path, *PLAIN), "cannot be read", code=3)
 
 
 def test_damaged_parquet(command: Command) -> None:
@@ -437,27 +460,29 @@ def test_damaged_parquet(command: Command) -> None:
     whole = bytearray(Path(command.table).read_bytes())
     whole[4:200] = bytes(196)
     path = command.file("damaged.parquet", bytes(whole))
-    assert_mistake(command("score", path, *PLAIN), "cannot be read")
+    assert_mistake(command("score", path, *PLAIN), "cannot be read", code=3)
 
 
 def test_missing_file(command: Command) -> None:
-    assert_mistake(command("score", "nowhere.parquet", *PLAIN), "nowhere.parquet: no such file")
+    assert_mistake(
+        command("score", "nowhere.parquet", *PLAIN), "nowhere.parquet: no such file", code=3
+    )
 
 
 def test_folder(command: Command) -> None:
-    assert_mistake(command("score", str(command.folder), *PLAIN), "is a directory")
+    assert command("score", str(command.folder), *PLAIN) == command.score(*PLAIN)
 
 
 def test_device(command: Command) -> None:
-    assert_mistake(command("score", os.devnull, *PLAIN), "is not a regular file")
+    assert_mistake(command("score", os.devnull, *PLAIN), "is not a regular file", code=3)
 
 
 def test_file_that_cannot_be_opened(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object, **__: object) -> None:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(Path, "open", refuse)
-    assert_mistake(command.score(*PLAIN), "cannot be read: Permission denied")
+    monkeypatch.setattr(_sources, "open", refuse, raising=False)
+    assert_mistake(command.score(*PLAIN), "cannot be read: Permission denied", code=3)
 
 
 # ---- the program ----
@@ -473,7 +498,7 @@ def test_version_and_help(capsys: pytest.CaptureFixture[str], option: str) -> No
 
 
 def test_list_of_losses(command: Command) -> None:
-    run = command("losses")
+    run = command("list")
     assert (run.code, run.err) == (0, "")
     words = run.out.replace(",", " ").replace("(", " ").replace(")", " ").split()
     for record in RECORDS:
@@ -484,7 +509,7 @@ def test_list_of_losses(command: Command) -> None:
 
 
 def test_config(command: Command) -> None:
-    run = command("config")
+    run = command("info")
     assert run.code == 0
     assert fastloss.__version__ in run.out
     assert fastloss.show_config(as_dict=True)["isa"] in run.out
@@ -497,7 +522,9 @@ def test_module_is_the_same_program(command: Command) -> None:
     version = process("-m", "fastloss", "--version")
     assert (version.returncode, version.stdout) == (0, f"fastloss {fastloss.__version__}\n")
     wrong = process("-m", "fastloss", "score", "nowhere", *PLAIN)
-    assert_mistake(Run(wrong.returncode, wrong.stdout, wrong.stderr), "nowhere: no such file")
+    assert_mistake(
+        Run(wrong.returncode, wrong.stdout, wrong.stderr), "nowhere: no such file", code=3
+    )
 
 
 def test_installed_command(command: Command) -> None:
@@ -514,8 +541,8 @@ def test_without_pyarrow(command: Command) -> None:
     blocked = "import sys; sys.modules['pyarrow'] = None; from fastloss._cli import main; "
     done = process("-c", blocked + "sys.exit(main())", "score", command.table, *PLAIN)
     run = Run(done.returncode, done.stdout, done.stderr)
-    assert_mistake(run, "score needs pyarrow: pip install 'fastloss[score]'")
-    others = process("-c", blocked + "sys.exit(main())", "losses")
+    assert_mistake(run, "needs pyarrow and rich: pip install 'fastloss[score]'")
+    others = process("-c", blocked + "sys.exit(main())", "list")
     assert (others.returncode, others.stderr) == (0, "")
 
 
@@ -548,23 +575,23 @@ def test_full_disk(command: Command) -> None:
             timeout=60,
         )
     run = Run(done.returncode, "", done.stderr)
-    assert_mistake(run, "the output cannot be written: No space left on device")
+    assert_mistake(run, "the output cannot be written: No space left on device", code=3)
 
 
 def test_output_that_has_no_such_letters(command: Command) -> None:
     path = command.file("t.csv", "é,z\n1,2\n,3\n".encode())
-    options = ["--y-true", "é", "--y-pred", "z", "--loss", "mse"]
+    options = ["--y-true", "é", "--y-pred", "z", "--loss", "mse", "--nulls", "skip"]
     ascii_only = {**os.environ, "PYTHONIOENCODING": "ascii"}
     done = process("-m", "fastloss", "score", path, *options, env=ascii_only)
     run = Run(done.returncode, done.stdout, done.stderr)
-    assert_mistake(run, "the output cannot be written in ascii")
+    assert_mistake(run, "the output cannot be written in ascii", code=3)
 
 
 def test_interrupt(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("fastloss._score.score", interrupt)
+    monkeypatch.setattr("fastloss._scanner.Job.run", interrupt)
     run = command.score(*PLAIN)
     assert run == (130, "", "fastloss: interrupted\n")
 
@@ -573,5 +600,5 @@ def test_out_of_memory(command: Command, monkeypatch: pytest.MonkeyPatch) -> Non
     def fill(*_: object) -> None:
         raise pa.ArrowMemoryError("malloc of size 1 failed")
 
-    monkeypatch.setattr("fastloss._score.Scorer.update", fill)
-    assert_mistake(command.score(*PLAIN), "out of memory")
+    monkeypatch.setattr("fastloss._scanner._Worker.fold", fill)
+    assert_mistake(command.score(*PLAIN), "out of memory", code=3)

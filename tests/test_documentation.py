@@ -5,21 +5,26 @@ from __future__ import annotations
 import doctest
 import re
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
 
 import fastloss as fl
+import fastloss._accumulator
 import fastloss._api
+import fastloss._scan
 
 README = Path(__file__).parents[1] / "README.md"
 
 
-def test_doctests() -> None:
-    for module in (fl, fastloss._api):
-        failed, tried = doctest.testmod(module)
-        assert tried > 0
-        assert failed == 0
+@pytest.mark.parametrize("module", [fl, fastloss._api, fastloss._accumulator, fastloss._scan])
+def test_doctests(module: ModuleType) -> None:
+    if module is fastloss._scan:
+        pytest.importorskip("pyarrow")
+    failed, tried = doctest.testmod(module)
+    assert tried > 0
+    assert failed == 0
 
 
 def test_readme_example() -> None:

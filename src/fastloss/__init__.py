@@ -9,8 +9,10 @@ Every loss is a `Loss`: call it for the cost, or use its methods `grad`, `value_
 """
 
 from fastloss import _losses
+from fastloss._accumulator import Accumulator
 from fastloss._api import Loss, get, losses
 from fastloss._config import show_config
+from fastloss._scan import scan
 from fastloss._threads import get_num_threads, set_num_threads, threads
 from fastloss._version import __version__
 
@@ -20,11 +22,13 @@ for _record in _losses.RECORDS:
         globals()[_name] = _loss
 
 __all__ = [
+    "Accumulator",
     "Loss",
     "__version__",
     "get",
     "get_num_threads",
     "losses",
+    "scan",
     "set_num_threads",
     "show_config",
     "threads",

@@ -5,9 +5,11 @@ from typing import Any, Literal, overload
 
 from numpy.typing import ArrayLike, NDArray
 
+from fastloss._accumulator import Accumulator as Accumulator
 from fastloss._api import Loss as Loss
 from fastloss._api import losses as losses
 from fastloss._config import show_config as show_config
+from fastloss._scan import scan as scan
 from fastloss._threads import get_num_threads as get_num_threads
 from fastloss._threads import set_num_threads as set_num_threads
 from fastloss._threads import threads as threads

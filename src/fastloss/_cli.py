@@ -1,57 +1,70 @@
-"""The command `fastloss`: arguments, output, and mistakes told in one line.
+"""The command `fastloss`: arguments, and mistakes told in one line.
 
-Exit codes: 0 fine, 2 a mistake in the arguments or the data, 130 interrupted, 141 the reader of
-the output is gone.
+Exit codes: 0 fine, 1 a mean is above --fail-above, 2 a mistake in the arguments, 3 a mistake in
+the data, 130 interrupted, 141 the reader of the output is gone.
 """
 
 from __future__ import annotations
 
 import argparse
-import csv
+import contextlib
 import difflib
-import io
 import json
-import math
 import os
+import re
 import sys
-import textwrap
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
 
-import fastloss
-from fastloss._losses import BY_NAME, RECORDS, Parameter, Record
+from fastloss._version import __version__
 
 if TYPE_CHECKING:
-    from fastloss._score import Report, Result
+    from fastloss import Loss
+    from fastloss._losses import Parameter
+    from fastloss._report import Report
+    from fastloss._scanner import Job
 
 _EPILOG = """\
+sources
+  Parquet, Arrow and CSV files, globs, directories of Parquet files (hive partitions are columns
+  too), and - for an Arrow IPC stream or CSV on standard input.
+
 columns
   A pointwise loss takes one --y-true and one --y-pred. A row-wise loss takes one --y-pred for
-  each class, in the order of the classes, and as --y-true one column of class indices (the
-  sparse_... losses) or one column for each class (the others).
+  each class, in the order of the classes, or one column of lists; and as --y-true one column of
+  class indices (the sparse_... losses) or one column for each class (the others).
 
 parameters
   --loss huber:delta=2
   --loss sparse_softmax_cross_entropy:class_weight=1:2.5:1,ignore_index=-1
-  "fastloss losses" lists all losses with their parameters.
+  "fastloss list" shows all losses with their parameters.
 
 nulls
-  A row with a null in a used column counts nowhere; their number is reported, for JSON and CSV
-  on stderr. NaN is not null: it makes the results NaN. In JSON, which has no such numbers,
-  results that are not finite are the strings "NaN", "Infinity" and "-Infinity".
-"""
+  By default a null in a used column is an error. --nulls skip leaves such rows out and says how
+  many, --nulls propagate takes nulls as NaN. NaN is not null: it makes the results NaN. In JSON,
+  which has no such numbers, results that are not finite are the strings "NaN", "Infinity" and
+  "-Infinity".
 
-_TAKES = {
-    ("regression", "pointwise"): "one --y-true, one --y-pred",
-    ("binary", "pointwise"): "one --y-true, one --y-pred",
-    ("multiclass", "sparse"): "one --y-true of class indices, one --y-pred for each class",
-    ("multiclass", "dense"): "one --y-true and one --y-pred for each class",
-}
-_WIDTH = 80
+exit codes
+  0 fine, 1 a mean is above --fail-above, 2 a mistake in the arguments, 3 in the data
+"""
+_INTERRUPTED = 130
+_MEMORY = re.compile(r"(\d+(?:\.\d+)?) ?([kKMGT]?)i?B?")
+_SCORE_EXTRA = "needs pyarrow and rich: pip install 'fastloss[score]'"
 
 
 class _MistakeError(Exception):
     """What the user should know, in one line."""
+
+    code = 2
+
+
+class _DataError(_MistakeError):
+    code = 3
+
+
+class _GateError(_MistakeError):
+    code = 1
 
 
 class _Parser(argparse.ArgumentParser):
@@ -66,86 +79,154 @@ def main(argv: Sequence[str] | None = None, prog: str = "fastloss") -> int:
         arguments.run(arguments)
         print(end="", flush=True)
     except _MistakeError as mistake:
-        return _fail(str(mistake))
+        with contextlib.suppress(OSError):
+            print(end="", flush=True)
+        return _fail(str(mistake), mistake.code)
     except MemoryError:
-        return _fail("out of memory")
+        return _fail("out of memory", 3)
     except UnicodeEncodeError as error:
-        return _fail(f"the output cannot be written in {error.encoding}: {error.object!a}")
+        return _fail(f"the output cannot be written in {error.encoding}: {error.object!a}", 3)
     except OSError as error:
         # Nothing more can be written: the interpreter's last flush must not complain as well.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         if isinstance(error, BrokenPipeError):
             return 141
-        return _fail(f"the output cannot be written: {error.strerror}")
+        return _fail(f"the output cannot be written: {error.strerror}", 3)
     except KeyboardInterrupt:
-        print("fastloss: interrupted", file=sys.stderr)
-        return 130
+        print("fastloss: interrupted", file=sys.stderr, flush=True)
+        return _INTERRUPTED
     return 0
 
 
-def _fail(message: str) -> int:
-    print("fastloss: error:", " ".join(message.split()), file=sys.stderr)
-    return 2
+def program(prog: str = "fastloss") -> NoReturn:
+    """Run the command as a process of its own."""
+    code = main(prog=prog)
+    if code == _INTERRUPTED:
+        # A thread of Arrow may wait for input that never comes: it must not be waited for.
+        os._exit(code)
+    sys.exit(code)
+
+
+def _fail(message: str, code: int) -> int:
+    kind = "gate" if code == _GateError.code else "error"
+    print(f"fastloss: {kind}:", " ".join(message.split()), file=sys.stderr)
+    return code
 
 
 # ---- arguments ----
 
 
 def _parser(prog: str) -> argparse.ArgumentParser:
-    parser = _Parser(
-        prog=prog,
-        description="Losses of predictions in files.",
+    parser = _Parser(prog=prog, description="Losses of predictions in files.", allow_abbrev=False)
+    parser.add_argument("--version", action="version", version=f"fastloss {__version__}")
+    commands = parser.add_subparsers(metavar="COMMAND", required=True, parser_class=_Parser)
+    _add_score(commands)
+
+    merge = commands.add_parser(
+        "merge",
+        help="one answer of what was scored in shards",
+        description="Add up states that `fastloss score --state-out` has written.",
         allow_abbrev=False,
     )
-    parser.add_argument("--version", action="version", version=f"fastloss {fastloss.__version__}")
-    commands = parser.add_subparsers(metavar="COMMAND", required=True, parser_class=_Parser)
+    merge.set_defaults(run=_merge)
+    merge.add_argument("state", metavar="FILE", nargs="+", help="a state")
+    _add_output(merge)
 
+    commands.add_parser(
+        "list", help="the losses by family, with formulas and parameters"
+    ).set_defaults(run=_list)
+    show = commands.add_parser("show", help="formula, parameters, domains and reference of a loss")
+    show.set_defaults(run=_show)
+    show.add_argument("name", metavar="NAME", help="a loss")
+
+    plot = commands.add_parser("plot", help="curves of losses and gradients", allow_abbrev=False)
+    plot.set_defaults(run=_plot)
+    plot.add_argument("loss", metavar="NAME[:param=value,...]", nargs="+", help="a pointwise loss")
+    plot.add_argument("-o", "--output", metavar="FILE", required=True, help="a .png, .svg or .pdf")
+
+    commands.add_parser("info", help="version, instruction set and threads").set_defaults(run=_info)
+    return parser
+
+
+def _add_score(commands: Any) -> None:
     score = commands.add_parser(
         "score",
-        help="losses of the columns of a Parquet or CSV file",
-        description="Print the losses of the columns of a Parquet or CSV file, all from one pass "
-        "over its rows.",
+        help="losses of the columns of files of any size",
+        description="Print the losses of the columns of files of any size, all from one pass over "
+        "their rows.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
     score.set_defaults(run=_score)
-    score.add_argument("file", metavar="FILE", help="a Parquet, .csv or .tsv file (also .csv.gz)")
-    score.add_argument(
+    add = score.add_argument
+    add("source", metavar="SOURCE", nargs="+", help="a file, glob or directory, or -")
+    add(
         "--y-true",
         metavar="COL",
         action="append",
         required=True,
         help="the column of targets; once for each class for losses with dense targets",
     )
-    score.add_argument(
+    add(
         "--y-pred",
         metavar="COL",
         action="append",
         required=True,
         help="the column of predictions; once for each class for row-wise losses",
     )
-    score.add_argument("--weight", metavar="COL", help="the column of weights")
-    score.add_argument(
+    add("--weight", metavar="COL", help="the column of weights")
+    add(
         "--loss",
         metavar="NAME[:param=value,...]",
         action="append",
         required=True,
         help="a loss; may be repeated",
     )
-    score.add_argument("--format", choices=("table", "json", "csv"), default="table")
-    score.add_argument(
+    add("--eps", metavar="X", help="clip probabilities to [X, 1 - X], for all losses of them")
+    add(
+        "--by",
+        metavar="COL",
+        action="append",
+        default=[],
+        help="also for each value of this column; may be repeated",
+    )
+    add(
+        "--nulls",
+        choices=("raise", "skip", "propagate"),
+        default="raise",
+        help="what to do with rows that have a null in a used column",
+    )
+    add("--per-row", metavar="OUT", help="write the losses of each row to this Parquet file")
+    add(
+        "--keep",
+        metavar="COL",
+        action="append",
+        default=[],
+        help="a column that goes into that file too; may be repeated",
+    )
+    add(
+        "--threads",
         "--num-threads",
         metavar="N",
         type=_threads,
         help="the result is the same for every number",
     )
+    add("--memory", metavar="SIZE", type=_memory, default="256MB", help="for batches (256MB)")
+    add("--quiet", action="store_true", help="no progress bar and no notes on stderr")
+    _add_output(score)
 
-    losses = commands.add_parser("losses", help="list the losses and their parameters")
-    losses.set_defaults(run=_list_losses)
-    config = commands.add_parser("config", help="print version, instruction set and threads")
-    config.set_defaults(run=lambda _: fastloss.show_config())
-    return parser
+
+def _add_output(parser: Any) -> None:
+    parser.add_argument("--format", choices=("table", "json", "csv"), default="table")
+    parser.add_argument("--state-out", metavar="FILE", help='write the state, for "fastloss merge"')
+    parser.add_argument(
+        "--fail-above",
+        metavar="LOSS=VALUE",
+        action="append",
+        default=[],
+        help="exit with 1 if the mean of this loss is above the value, or NaN; may be repeated",
+    )
 
 
 def _threads(text: str) -> int:
@@ -154,35 +235,48 @@ def _threads(text: str) -> int:
     return int(text)
 
 
-def _parse_loss(text: str) -> fastloss.Loss:
+def _memory(text: str) -> int:
+    found = _MEMORY.fullmatch(text)
+    size = (
+        float(found[1]) * 1000 ** " kMGT".index(found[2].replace("K", "k") or " ") if found else 0
+    )
+    if size < 1 << 20:
+        raise argparse.ArgumentTypeError(f"got {text!r}; expected 2MB or more, as in 512MB or 2GB")
+    return int(size)
+
+
+def _parse_loss(text: str, option: str = "--loss ") -> Loss:
     """Return the loss that ``NAME[:param=value,...]`` describes."""
+    from fastloss import get
+    from fastloss._losses import BY_NAME
+
     name, colon, rest = text.partition(":")
     record = BY_NAME.get(name)
     if record is None:
         near = difflib.get_close_matches(name, BY_NAME, n=3, cutoff=0.5)
-        hint = f"did you mean {' or '.join(near)}?" if near else '"fastloss losses" lists them'
-        raise _MistakeError(f"--loss {text}: there is no loss {name!r}; {hint}")
+        hint = f"did you mean {' or '.join(near)}?" if near else '"fastloss list" shows them'
+        raise _MistakeError(f"{option}{text}: there is no loss {name!r}; {hint}")
     parameters = {p.name: p for p in record.parameters if p.kind != "axis"}
     params: dict[str, Any] = {}
     for part in rest.split(",") if colon else []:
         key, equals, value = part.partition("=")
         if not equals or not key:
-            raise _MistakeError(f"--loss {text}: got {part!r}; expected param=value")
+            raise _MistakeError(f"{option}{text}: got {part!r}; expected param=value")
         if key not in parameters:
             own = ", ".join(parameters) or "none"
             raise _MistakeError(
-                f"--loss {text}: {name} has no parameter {key!r}; its parameters: {own}"
+                f"{option}{text}: {name} has no parameter {key!r}; its parameters: {own}"
             )
         if key in params:
-            raise _MistakeError(f"--loss {text}: {key} is given twice")
+            raise _MistakeError(f"{option}{text}: {key} is given twice")
         try:
             params[key] = _parse_value(parameters[key], value)
         except ValueError as error:
-            raise _MistakeError(f"--loss {text}: {key}: {error}") from None
+            raise _MistakeError(f"{option}{text}: {key}: {error}") from None
     try:
-        return fastloss.get(name, **params)
+        return get(name, **params)
     except (TypeError, ValueError) as error:
-        raise _MistakeError(f"--loss {text}: {error}") from None
+        raise _MistakeError(f"{option}{text}: {error}") from None
 
 
 def _parse_value(parameter: Parameter, text: str) -> Any:
@@ -201,6 +295,31 @@ def _converted(kind: type[int] | type[float], text: str, expected: str) -> float
         raise ValueError(f"got {text!r}; expected {expected}") from None
 
 
+def _parse_losses(texts: list[str], eps: str | None) -> dict[str, Loss]:
+    """Return the losses by their labels."""
+    from fastloss import get
+    from fastloss._accumulator import label_of
+
+    losses: dict[str, Loss] = {}
+    clips = False
+    for text in texts:
+        loss = _parse_loss(text)
+        if eps is not None and "eps" in loss.params:
+            clips = True
+            if "eps=" not in text:
+                try:
+                    number = _converted(float, eps, "a number")
+                    loss = get(loss.name, **{**loss.params, "eps": number})
+                except ValueError as error:
+                    raise _MistakeError(f"--eps {eps}: {error}") from None
+        if label_of(loss) in losses:
+            raise _MistakeError(f"--loss {text}: the same loss is given twice")
+        losses[label_of(loss)] = loss
+    if eps is not None and not clips:
+        raise _MistakeError(f"--eps {eps}: none of the losses takes probabilities of one column")
+    return losses
+
+
 def _once(option: str, names: list[str]) -> tuple[str, ...]:
     for name in names:
         if names.count(name) > 1:
@@ -208,156 +327,194 @@ def _once(option: str, names: list[str]) -> tuple[str, ...]:
     return tuple(names)
 
 
-# ---- fastloss score ----
+def _gates(texts: list[str], labels: Sequence[str]) -> dict[str, float]:
+    """Return the largest means by label."""
+    gates = {}
+    for text in texts:
+        name, equals, value = text.rpartition("=")
+        if not equals:
+            raise _MistakeError(f"--fail-above {text}: expected LOSS=VALUE")
+        found = [label for label in labels if label == name]
+        if not found:
+            from fastloss._losses import BY_NAME
+
+            record = BY_NAME.get(name)
+            found = [
+                label
+                for label in labels
+                if record is not None and label.partition(":")[0] == record.name
+            ]
+        if len(found) != 1:
+            raise _MistakeError(
+                f"--fail-above {text}: {name!r} is not one of the losses, {', '.join(labels)}"
+            )
+        try:
+            gates[found[0]] = _converted(float, value, "a number")
+        except ValueError as error:
+            raise _MistakeError(f"--fail-above {text}: {error}") from None
+    return gates
+
+
+# ---- fastloss score, fastloss merge ----
 
 
 def _score(arguments: argparse.Namespace) -> None:
-    losses: list[fastloss.Loss] = []
-    for text in arguments.loss:
-        loss = _parse_loss(text)
-        if loss in losses:
-            raise _MistakeError(f"--loss {text}: the same loss is given twice")
-        losses.append(loss)
+    losses = _parse_losses(arguments.loss, arguments.eps)
     y_true, y_pred = _once("--y-true", arguments.y_true), _once("--y-pred", arguments.y_pred)
+    by, keep = _once("--by", arguments.by), _once("--keep", arguments.keep)
+    gates = _gates(arguments.fail_above, list(losses))
+    if keep and arguments.per_row is None:
+        raise _MistakeError("--keep: needs --per-row")
+    if arguments.source.count("-") > 1:
+        raise _MistakeError("SOURCE -: given twice")
+    if arguments.per_row is not None:
+        for label, loss in losses.items():
+            if loss.name == "root_mean_squared_error":
+                raise _MistakeError(f"--per-row: {label} is of all rows, not of one")
+            if label in keep:
+                raise _MistakeError(f"--keep {label}: is the column of the loss")
+    with _score_extra():
+        from fastloss._report import Report
+        from fastloss._scanner import Columns, Job
+        from fastloss._sources import FitError, ScanError
+
+    columns = Columns(y_true, y_pred, arguments.weight, by)
     try:
-        from fastloss import _score as scoring
-    except ImportError as error:
-        if error.name is None or error.name.partition(".")[0] != "pyarrow":
-            raise
-        if isinstance(error, ModuleNotFoundError):
-            raise _MistakeError("score needs pyarrow: pip install 'fastloss[score]'") from None
-        raise _MistakeError(f"pyarrow cannot be imported: {error}") from None
-    columns = scoring.Columns(y_true, y_pred, arguments.weight)
-    try:
-        report = scoring.score(arguments.file, columns, losses, arguments.num_threads)
-    except scoring.ScoreError as error:
+        job = Job(
+            arguments.source, losses, columns, arguments.nulls, arguments.memory,
+            arguments.threads, keep,
+        )  # fmt: skip
+        with _progress(job, arguments.quiet):
+            scanned = (
+                job.run() if arguments.per_row is None else job.run_per_row(arguments.per_row, keep)
+            )
+    except FitError as error:
         raise _MistakeError(str(error)) from None
-    if arguments.format == "json":
-        print(_json(report))
-    elif arguments.format == "csv":
-        print(_csv(report), end="")
-    else:
-        print(_rows(report), end="\n\n")
-        print(_table(report, weighted=arguments.weight is not None))
-    if report.nulls and arguments.format != "table":
-        print("fastloss: note:", _rows(report), file=sys.stderr)
-
-
-def _json(report: Report) -> str:
-    results = [
-        {
-            "loss": result.loss,
-            "params": result.params,
-            "mean": _finite(result.mean),
-            "sum": _finite(result.sum),
-            "count": result.count,
-            "weight": _finite(result.weight),
-        }
-        for result in report.results
-    ]
-    return json.dumps({"rows": report.rows, "results": results}, indent=2, allow_nan=False)
-
-
-def _finite(x: float | None) -> float | str | None:
-    """Return `x`, or its name if JSON has no such number."""
-    if x is None or math.isfinite(x):
-        return x
-    return "NaN" if math.isnan(x) else "Infinity" if x > 0 else "-Infinity"
-
-
-def _csv(report: Report) -> str:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["loss", "params", "mean", "sum", "count", "weight"])
-    for r in report.results:
-        params = ",".join(f"{key}={_shown(value)}" for key, value in r.params.items())
-        total = "" if r.sum is None else repr(r.sum)
-        writer.writerow([r.loss, params, repr(r.mean), total, r.count, repr(r.weight)])
-    return text.getvalue()
-
-
-def _rows(report: Report) -> str:
-    """Say how many rows there are, and how many are left out."""
-    rows = f"{report.rows:,} row{'s' * (report.rows != 1)}"
-    if not report.nulls:
-        return f"{rows}, no nulls"
-    columns = ", ".join(f"{name}: {count:,}" for name, count in report.null_columns.items())
-    return f"{rows}, {report.nulls:,} of them left out because of nulls ({columns})"
-
-
-def _table(report: Report, weighted: bool) -> str:
-    header = ["loss", "mean", "sum", "count", *(["weight"] if weighted else [])]
-    lines = [header]
-    for r in report.results:
-        total = "-" if r.sum is None else _number(r.sum)
-        weight = [_number(r.weight)] if weighted else []
-        lines.append([_label(r), _number(r.mean), total, f"{r.count:,}", *weight])
-    return _aligned(lines)
-
-
-def _aligned(lines: list[list[str]]) -> str:
-    """Set columns apart: the first to the left, numbers to the right."""
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    return "\n".join(
-        "  ".join(
-            cell.rjust(width) if i else cell.ljust(width)
-            for i, (cell, width) in enumerate(zip(line, widths, strict=True))
-        )
-        for line in lines
+    except ScanError as error:
+        raise _DataError(str(error)) from None
+    _finish(
+        Report(scanned.accumulator, by, scanned.rows, scanned.nulls, arguments.weight is not None),
+        arguments,
+        gates,
+        arguments.quiet,
     )
 
 
-def _label(result: Result) -> str:
-    """Return the loss as it would be given on the command line, defaults left out."""
-    defaults = {p.name: p.default for p in BY_NAME[result.loss].parameters}
-    changed = [
-        f"{name}={_shown(value)}"
-        for name, value in result.params.items()
-        if value != defaults[name]
+def _merge(arguments: argparse.Namespace) -> None:
+    with _score_extra():
+        from fastloss._report import Report
+
+    whole: Report | None = None
+    for path in arguments.state:
+        try:
+            with open(path, encoding="utf-8") as file:
+                report = Report.from_dict(json.load(file))
+            whole = report if whole is None else whole.merged(report)
+        except OSError as error:
+            raise _DataError(f"{path}: cannot be read: {error.strerror}") from None
+        except ValueError as error:
+            raise _DataError(f"{path}: {error}") from None
+    assert whole is not None
+    gates = _gates(arguments.fail_above, list(whole.accumulator.losses))
+    _finish(whole, arguments, gates, quiet=False)
+
+
+def _finish(
+    report: Report, arguments: argparse.Namespace, gates: dict[str, float], quiet: bool
+) -> None:
+    """Write the state and the results, and check the gates."""
+    if arguments.state_out is not None:
+        _write(arguments.state_out, json.dumps(report.to_dict()) + "\n")
+    if arguments.format == "json":
+        print(report.json())
+    elif arguments.format == "csv":
+        print(report.csv(), end="")
+    else:
+        report.print_table()
+    if report.accumulator.skipped and arguments.format != "table" and not quiet:
+        print("fastloss: note:", report.rows_text(), file=sys.stderr)
+    means = report.accumulator.total().result()
+    failed = [
+        f"mean {label} is {means[label]:.6g}, above {most:g}"
+        for label, most in gates.items()
+        if not means[label] <= most
     ]
-    return f"{result.loss}:{','.join(changed)}" if changed else result.loss
+    if failed:
+        raise _GateError("; ".join(failed))
 
 
-def _shown(value: Any) -> str:
-    if value is None:
-        return "none"
-    if isinstance(value, tuple):
-        return ":".join(map(_shown, value))
-    return repr(value).removesuffix(".0")
+def _write(path: str, text: str) -> None:
+    """Write a file that has another name until it is whole."""
+    folder, name = os.path.split(path)
+    part = os.path.join(folder, f".{name}.{os.getpid()}.part")
+    try:
+        with open(part, "w", encoding="utf-8") as file:
+            file.write(text)
+        os.replace(part, path)
+    except OSError as error:
+        raise _DataError(f"{path}: cannot be written: {error.strerror}") from None
+    finally:
+        with contextlib.suppress(OSError):
+            os.unlink(part)
 
 
-def _number(x: float) -> str:
-    """Return `x` with six digits or, where it is larger, as a whole number."""
-    if not math.isfinite(x):
-        return str(x)
-    if x != 0 and not 1e-4 <= abs(x) < 1e15:
-        return f"{x:.5e}"
-    magnitude = math.floor(math.log10(abs(x))) if x else 0
-    return f"{x:,.{max(0, 5 - magnitude)}f}"
+@contextlib.contextmanager
+def _score_extra() -> Iterator[None]:
+    """Tell which extra is missing."""
+    try:
+        yield
+    except ImportError as error:
+        if error.name is None or error.name.partition(".")[0] not in {"pyarrow", "rich"}:
+            raise
+        if isinstance(error, ModuleNotFoundError):
+            raise _MistakeError(f"this command {_SCORE_EXTRA}") from None
+        raise _MistakeError(f"{error.name} cannot be imported: {error}") from None
 
 
-# ---- fastloss losses ----
+@contextlib.contextmanager
+def _progress(job: Job, quiet: bool) -> Iterator[None]:
+    """Show how far the job is, on a terminal."""
+    if quiet or not sys.stderr.isatty():
+        yield
+        return
+    from fastloss._progress import Bar
+
+    with Bar(job):
+        yield
 
 
-def _list_losses(_: argparse.Namespace) -> None:
-    names = {record.name: _with_aliases(record) for record in RECORDS}
-    width = max(map(len, names.values()))
-    for (family, kind), takes in _TAKES.items():
-        print(f"{family}: {takes}")
-        for record in RECORDS:
-            if (record.family, record.kind) != (family, kind):
-                continue
-            params = ", ".join(
-                p.name if p.default is None else f"{p.name}={p.default:g}"
-                for p in record.parameters
-                if p.kind != "axis"
-            )
-            lines = textwrap.wrap(params, _WIDTH - width - 4) or [""]
-            print(f"  {names[record.name]:{width}}  {lines[0]}".rstrip())
-            for line in lines[1:]:
-                print(" " * (width + 4) + line)
-        print()
+# ---- fastloss list, show, plot, info ----
 
 
-def _with_aliases(record: Record) -> str:
-    return f"{record.name} ({', '.join(record.aliases)})" if record.aliases else record.name
+def _list(_: argparse.Namespace) -> None:
+    from fastloss._catalogue import listing
+
+    print(listing(), end="")
+
+
+def _show(arguments: argparse.Namespace) -> None:
+    from fastloss._catalogue import page
+
+    print(page(_parse_loss(arguments.name, "").name), end="")
+
+
+def _plot(arguments: argparse.Namespace) -> None:
+    losses = [_parse_loss(text, "") for text in arguments.loss]
+    try:
+        from fastloss._plot import plot
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.partition(".")[0] != "matplotlib":
+            raise
+        raise _MistakeError("plot needs matplotlib: pip install 'fastloss[plot]'") from None
+    try:
+        plot(losses, arguments.output)
+    except ValueError as error:
+        raise _MistakeError(str(error)) from None
+    except OSError as error:
+        raise _DataError(f"{arguments.output}: cannot be written: {error.strerror}") from None
+
+
+def _info(_: argparse.Namespace) -> None:
+    import fastloss
+
+    fastloss.show_config()
