@@ -2,15 +2,24 @@
 PYTHON ?= python3
 SOURCES := $(shell find src setup.py pyproject.toml -type f ! -name '*.so' ! -name '_core.c' ! -path '*__pycache__*')
 
-.PHONY: help test demo lint bench peers accuracy clean
+# Interpreters in which `make wheel` installs and tests the wheel.
+PYTHONS ?= $(PYTHON)
+
+.PHONY: help test large demo lint bench peers plots accuracy instructions sanitize fuzz wheel clean
 
 help:
 	@echo "make test      the package in a virtual environment, and its tests"
 	@echo "make demo      the flights of 2013, fitted and scored under three losses"
 	@echo "make lint      formatting, types, generated files"
 	@echo "make bench     every loss against plain NumPy"
-	@echo "make peers     speed beside scikit-learn, torch and jax, where they are installed"
+	@echo "make peers     speed beside scikit-learn, torch, jax and numba, where they are installed"
+	@echo "make plots     the same against the size, as pictures in docs/speed"
 	@echo "make accuracy  exp, log and log1p on every float32 number"
+	@echo "make instructions  how many instructions each kernel takes, against the table in tools"
+	@echo "make large     arrays of more than 2^31 elements (24 GB of disk)"
+	@echo "make sanitize  the kernels under ASan, UBSan and TSan; needs gcc and clang"
+	@echo "make fuzz      the kernels under libFuzzer; needs clang"
+	@echo "make wheel     sdist and wheel, checked, installed and tested (PYTHONS=...)"
 
 .venv-%/installed: $(SOURCES)
 	$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11) and 'Python 3.11 or newer is needed')"
@@ -29,19 +38,35 @@ lint: .venv-lint/installed
 	.venv-lint/bin/ruff check .
 	.venv-lint/bin/ruff format --check .
 	.venv-lint/bin/mypy
-	PATH=.venv-lint/bin:$$PATH .venv-lint/bin/cython-lint src/fastloss/_core.pyx
+	PATH=.venv-lint/bin:$$PATH .venv-lint/bin/cython-lint src/fastloss/_core.pyx src/fastloss/_accumulate.pxi
 	.venv-lint/bin/clang-format --dry-run --Werror $$(find src tools -name '*.[ch]' ! -name _core.c)
 	.venv-lint/bin/python tools/coefficients.py --check
 	.venv-lint/bin/python tools/make_stub.py --check
+	.venv-lint/bin/zizmor --offline --quiet .github/workflows
 
 bench: .venv-bench/installed
 	.venv-bench/bin/python -m pytest benchmarks -p no:cacheprovider -q --benchmark-columns=min,median --benchmark-sort=min --benchmark-min-rounds=5 --benchmark-max-time=0.1
 
 peers: .venv-bench/installed
-	.venv-bench/bin/python benchmarks/peers.py
+	.venv-bench/bin/python benchmarks/peers.py --write benchmarks/README.md
+
+plots: .venv-bench/installed
+	.venv-bench/bin/python benchmarks/plots.py
 
 accuracy: .venv-test/installed
 	.venv-test/bin/python tools/ulp_sweep.py
 
+instructions: .venv-test/installed
+	.venv-test/bin/python tools/instruction_counts.py --check
+
+large: .venv-test/installed
+	.venv-test/bin/python -m pytest -m large
+
+sanitize fuzz: .venv-test/installed
+	PYTHON=.venv-test/bin/python tools/check_kernels.sh $@
+
+wheel: .venv-wheel/installed
+	.venv-wheel/bin/python tools/check_wheel.py $(PYTHONS)
+
 clean:
-	rm -rf .venv-* build src/fastloss.egg-info src/fastloss/_core.c src/fastloss/*.so
+	rm -rf .venv-* build dist src/fastloss.egg-info src/fastloss/_core.c src/fastloss/*.so

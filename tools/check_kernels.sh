@@ -1,0 +1,75 @@
+#!/usr/bin/env bash
+# Build the kernels without Python (tests/kernels/harness.c) and run their own tests:
+#
+#   tools/check_kernels.sh sanitize   under ASan and UBSan with gcc and clang, the team under TSan
+#   tools/check_kernels.sh fuzz       libFuzzer with ASan and UBSan, for SECONDS_OF_FUZZING
+#   tools/check_kernels.sh aarch64    cross-compiled, under qemu
+#   tools/check_kernels.sh targets    compiled for Windows, macOS and musl by zig (Python's ziglang)
+#
+# PYTHON has mpmath and NumPy, and can import fastloss, for the table of exact values.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+PYTHON=${PYTHON:-python3}
+SECONDS_OF_FUZZING=${SECONDS_OF_FUZZING:-120}
+PASSES=${PASSES:-5000}
+BUILD=build/kernels
+FLAGS=(-std=gnu11 -fno-math-errno -fno-trapping-math -ffp-contract=fast -fopenmp-simd -g
+    -Wall -Wextra -Werror -Wno-pass-failed -Isrc/fastloss/kernels "-I$BUILD")
+SOURCES=(src/fastloss/kernels/*.c)
+MEMORY=(-fsanitize=address,undefined -fno-sanitize-recover=all)
+
+build() { # name, compiler and flags
+    local name=$1
+    shift
+    echo "== $name: $*"
+    "$@" "${FLAGS[@]}" "${SOURCES[@]}" tests/kernels/harness.c -o "$BUILD/$name" -lm
+}
+
+check() { # command
+    "$@" values
+    "$@" random "$PASSES"
+}
+
+sanitize() {
+    local compiler
+    for compiler in gcc clang; do
+        build "memory-$compiler" "$compiler" -O1 "${MEMORY[@]}"
+        check "$BUILD/memory-$compiler"
+    done
+    # libomp tells TSan of its barriers through the tool archer; that of gcc tells it nothing.
+    build threads clang -O1 -fopenmp -fsanitize=thread
+    OMP_NUM_THREADS=3 TSAN_OPTIONS="ignore_noninstrumented_modules=1 halt_on_error=1" \
+        "$BUILD/threads" random "$PASSES"
+}
+
+fuzz() {
+    build fuzz clang -O1 -DFUZZ -fsanitize=fuzzer "${MEMORY[@]}"
+    mkdir -p "$BUILD/corpus"
+    "$BUILD/fuzz" -max_len=512 -max_total_time="$SECONDS_OF_FUZZING" -print_final_stats=1 \
+        -artifact_prefix="$BUILD/" "$BUILD/corpus"
+}
+
+aarch64() {
+    build aarch64 aarch64-linux-gnu-gcc -O3 -static
+    check qemu-aarch64 "$BUILD/aarch64"
+}
+
+targets() {
+    local target source
+    for target in {x86_64,aarch64}-{windows-gnu,macos,linux-musl}; do
+        echo "== $target"
+        for source in "${SOURCES[@]}" tests/kernels/harness.c; do
+            "$PYTHON" -m ziglang cc -target "$target" -O3 "${FLAGS[@]}" -c "$source" -o "$BUILD/object.o"
+        done
+    done
+}
+
+make_table() {
+    mkdir -p "$BUILD"
+    "$PYTHON" tests/kernels/table.py >"$BUILD/table.h"
+}
+
+case ${1:-} in
+    sanitize | fuzz | aarch64 | targets) make_table && "$1" ;;
+    *) echo "usage: ${BASH_SOURCE[0]} sanitize | fuzz | aarch64 | targets" >&2; exit 2 ;;
+esac
