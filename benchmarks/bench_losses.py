@@ -10,7 +10,9 @@ from cases import Case, arguments, cases, check, with_numpy
 import fastloss as fl
 
 # Sizes of the working sets: in the first-level cache, and in the last one.
-CASES = list(cases(elements=(1_000, 100_000), rows=((100, 10), (10_000, 10), (1_000, 100))))
+CASES = list(
+    cases(("float32", "float64"), (1_000, 100_000), ((100, 10), (10_000, 10), (1_000, 100)))
+)
 
 
 @pytest.mark.parametrize("library", ["fastloss", "numpy"])

@@ -26,9 +26,8 @@ from samples import sample
 Array = NDArray[Any]
 Call = Callable[[], Any]
 
-OPERATIONS = ("mean", "value_and_grad")
-ELEMENTS = (1_000, 100_000, 10_000_000)
-ROWS = ((200_000, 10), (20_000, 100), (512, 32_000))
+# The last one writes the gradient into an array that is already there.
+OPERATIONS = ("mean", "value_and_grad", "value_and_grad_out")
 
 
 @dataclass(frozen=True)
@@ -54,7 +53,12 @@ class Case:
     @property
     def gradient(self) -> bool:
         """Whether the operation gives the gradient too."""
-        return self.operation == "value_and_grad"
+        return self.operation != "mean"
+
+    @property
+    def into_out(self) -> bool:
+        """Whether the gradient goes into an array that is already there."""
+        return self.operation == "value_and_grad_out"
 
     def __str__(self) -> str:
         size = f"{self.rows:,} x {self.classes:,}" if self.classes else f"{self.rows:,}"
@@ -62,16 +66,17 @@ class Case:
 
 
 def cases(
-    dtypes: tuple[str, ...] = ("float32", "float64"),
-    elements: tuple[int, ...] = ELEMENTS,
-    rows: tuple[tuple[int, int], ...] = ROWS,
+    dtypes: tuple[str, ...],
+    elements: tuple[int, ...],
+    rows: tuple[tuple[int, int], ...],
+    operations: tuple[str, ...] = OPERATIONS[:2],
 ) -> Iterator[Case]:
     """Yield the cases of every loss; those with the same arguments follow one another."""
     for record in RECORDS:
         shapes = [(n, 0) for n in elements] if record.kind == "pointwise" else rows
         for dtype in dtypes:
             for n, classes in shapes:
-                for operation in OPERATIONS:
+                for operation in operations:
                     yield Case(record.name, operation, dtype, n, classes)
 
 

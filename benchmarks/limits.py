@@ -1,0 +1,99 @@
+"""The time this machine needs to move a case's data, by something other than fastloss.
+
+For a mean the data are read once: a dot product of target and prediction. For a value with its
+gradient they are added into an array that is already there. The fastest of three ways counts: NumPy
+on Python threads, each with its part (it releases the interpreter's lock), PyTorch, and loops of
+Numba, the last two where they are installed.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+from cases import Array, Call, Case
+
+from fastloss._losses import UNIT
+
+# Arrays of a case that together have as many bytes are in no cache.
+IN_MEMORY = 50_000_000
+
+
+def limits(case: Case, y: Array, z: Array, threads: int, pool: ThreadPoolExecutor) -> list[Call]:
+    """Return calls that move the data of the case and do hardly anything else."""
+    reads_all = case.record.kind != "sparse" or case.record.y_pred != UNIT
+    if y.nbytes + z.nbytes < IN_MEMORY or not reads_all:
+        return []
+    out = np.empty(z.size, z.dtype) if case.gradient else None
+    return movers(y.ravel(), z.ravel(), out, threads, pool)
+
+
+def movers(
+    y: Array, z: Array, out: Array | None, threads: int, pool: ThreadPoolExecutor
+) -> list[Call]:
+    """Return the calls that read two flat arrays, and write one if it is given."""
+
+    def parts(x: Array | None) -> list[Any]:
+        return [None] * threads if x is None else np.array_split(x, threads)
+
+    jobs = [parts(x) for x in (y, z, out)]
+    calls: list[Call] = [lambda: list(pool.map(_move, *jobs))]
+    if y.dtype == z.dtype and importlib.util.find_spec("torch"):
+        calls.append(_with_torch(y, z, out, threads))
+    if y.dtype == z.dtype and importlib.util.find_spec("numba"):
+        calls.append(_with_numba(y, z, out))
+    return calls
+
+
+def _move(y: Array, z: Array, out: Array | None) -> None:
+    if y.dtype != z.dtype:  # labels
+        np.add.reduce(y)
+    if out is not None:
+        np.negative(z, out=out) if y.dtype != z.dtype else np.add(y, z, out=out)
+    elif y.dtype == z.dtype:
+        np.dot(y, z)
+    else:
+        half = z.size // 2
+        np.dot(z[:half], z[half : 2 * half])
+
+
+def _with_torch(y: Array, z: Array, out: Array | None, threads: int) -> Call:
+    import torch
+
+    torch.set_num_threads(threads)
+    a, b = torch.from_numpy(y), torch.from_numpy(z)
+    if out is None:
+        return lambda: torch.dot(a, b)
+    c = torch.from_numpy(out)
+    return lambda: torch.add(a, b, out=c)
+
+
+@functools.cache
+def _numba_loops() -> tuple[Any, Any]:
+    from numba import njit, prange
+
+    @njit(parallel=True, fastmath=True)
+    def dot(y: Array, z: Array) -> Any:
+        total = y[0] * 0
+        for i in prange(len(y)):
+            total += y[i] * z[i]
+        return total
+
+    @njit(parallel=True, fastmath=True)
+    def add(y: Array, z: Array, out: Array) -> None:
+        for i in prange(len(y)):
+            out[i] = y[i] + z[i]
+
+    return dot, add
+
+
+def _with_numba(y: Array, z: Array, out: Array | None) -> Call:
+    dot, add = _numba_loops()
+    if out is None:
+        dot(y, z)
+        return lambda: dot(y, z)
+    add(y, z, out)
+    return lambda: add(y, z, out)

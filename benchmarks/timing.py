@@ -1,0 +1,95 @@
+"""Timing calls that take turns, and how busy the machine was with something else meanwhile."""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+from pathlib import Path
+
+from cases import Call
+
+# A measurement runs for at least this long, in seconds.
+LEAST = 2e-3
+# Rest before a measurement: threads of the library before it may still be spinning.
+REST = 2e-3
+# A call that has been timed for this long, and three times at least, takes no more turns.
+ENOUGH = 0.25
+FEWEST = 3
+# What takes longer is not called once before it is timed.
+LONG = 0.1
+
+
+def repetitions(call: Call) -> int:
+    """Return how often a call must be made for its time to be measurable."""
+    count = 1
+    while True:
+        start = time.perf_counter()
+        for _ in range(count):
+            call()
+        if time.perf_counter() - start > LEAST:
+            return count
+        count *= 2
+
+
+def best_times(
+    calls: dict[str, Call], repeats: int, always: tuple[str, ...] = ()
+) -> dict[str, float]:
+    """Return the best time of each call in seconds; the calls take turns.
+
+    Calls whose names begin with one of `always` take every turn, however long they are.
+    """
+    counts = {name: repetitions(call) for name, call in calls.items()}
+    best, spent = dict.fromkeys(calls, math.inf), dict.fromkeys(calls, 0.0)
+    for turn in range(repeats):
+        for name, call in calls.items():
+            if turn >= FEWEST and spent[name] > ENOUGH and not name.startswith(always):
+                continue
+            time.sleep(REST)
+            if best[name] < LONG:
+                call()
+            start = time.perf_counter()
+            for _ in range(counts[name]):
+                call()
+            taken = time.perf_counter() - start
+            spent[name] += taken
+            best[name] = min(best[name], taken / counts[name])
+    return best
+
+
+def pin(threads: int) -> None:
+    """Keep the process on as many processors as threads, which binds all libraries alike."""
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:threads])
+
+
+class OthersWork:
+    """What share of the processors other processes took: figures of a busy machine are worthless.
+
+    `share` is None where the system does not tell.
+    """
+
+    def __init__(self) -> None:
+        self._start = self._seconds()
+
+    @staticmethod
+    def _seconds() -> tuple[float, float, float] | None:
+        """Return time on the clock, of all processes, and of this one with its children."""
+        file = Path("/proc/stat")
+        if not file.exists():
+            return None
+        user, nice, system, _idle, _wait, *interrupts = map(
+            int, file.read_text().splitlines()[0].split()[1:9]
+        )
+        busy = (user + nice + system + sum(interrupts)) / os.sysconf("SC_CLK_TCK")
+        return time.perf_counter(), busy, sum(os.times()[:4])
+
+    @property
+    def share(self) -> float | None:
+        """Share of the processors' time since this object was made."""
+        if self._start is None:
+            return None
+        clock, busy, own = (
+            b - a for a, b in zip(self._start, self._seconds() or self._start, strict=True)
+        )
+        return max(0.0, busy - own) / (clock * (os.cpu_count() or 1))
