@@ -133,6 +133,7 @@ cdef extern from "pipeline.h" nogil:
         fl_sum *grad, fl_sum *hess)
 
 cdef extern from "team.h" nogil:
+    int FL_TEAM_WORK
     ctypedef struct fl_stretch:
         pass
     ctypedef void fl_work_fn(int member, void *context) noexcept
@@ -168,8 +169,6 @@ cdef extern from *:
 
 
 cdef enum:
-    # Nanoseconds of one thread's work below which a team costs more than it saves.
-    TEAM_WORK = 20000
     # Elements below which giving up the interpreter's lock is not worth its price.
     NOGIL_ELEMENTS = 1024
     # Outputs of so many bytes are in no cache when they are read again.
@@ -320,7 +319,7 @@ cdef double nanoseconds_of(const fl_plan *plan) noexcept nogil:
 
 cdef int team_size(const fl_plan *plan, int threads, ptrdiff_t jobs) noexcept:
     """Threads to ask for: 1 for small work."""
-    if nanoseconds_of(plan) < TEAM_WORK:
+    if nanoseconds_of(plan) < FL_TEAM_WORK:
         return 1
     return <int>min(<ptrdiff_t>min(threads, processors), jobs)
 

@@ -899,8 +899,9 @@ static int64_t run_rowwise(const fl_plan *plan, ptrdiff_t start, ptrdiff_t stop,
 /* ---- the interface ---- */
 
 ptrdiff_t fl_chunk(const fl_plan *plan) {
-  enum { SMALLEST = 4 * FL_BLOCK };
-  ptrdiff_t unit = FL_BLOCK, least = SMALLEST / FL_BLOCK;
+  enum { SMALLEST = 4 * FL_BLOCK, LARGEST = 16 * FL_BLOCK, FEW = 16 };
+  const ptrdiff_t fair = smaller(larger(SMALLEST, plan->size / FEW), LARGEST);
+  ptrdiff_t unit = FL_BLOCK, least = fair / FL_BLOCK;
   if (plan->rowwise) {
     unit = group_rows(plan);
     if (has_long_rows(plan)) { /* enough chunks for 16 threads */

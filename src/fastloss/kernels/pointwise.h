@@ -174,7 +174,11 @@ ALWAYS_INLINE I LOCAL(label_signs)(ptrdiff_t n, const T *y, T *slope, T *shift) 
   DRIVER(name, wsum, LOCAL(want_sum) | LOCAL(weighted))                                            \
   DRIVER(name, loss, LOCAL(want_loss) | LOCAL(weighted))                                           \
   DRIVER(name, grad, LOCAL(want_grad) | LOCAL(weighted))                                           \
-  DRIVER(name, sum_grad, LOCAL(want_sum) | LOCAL(want_grad) | LOCAL(weighted))                     \
+  static int64_t KERNEL(name, sum_grad)(ARGUMENTS) {                                               \
+    const int what = LOCAL(want_sum) | LOCAL(want_grad);                                           \
+    return w_step ? KERNEL(name, blocks)(what | LOCAL(weighted), PASS)                             \
+                  : KERNEL(name, blocks)(what, PASS);                                              \
+  }                                                                                                \
   DRIVER(name, loss_grad, LOCAL(want_loss) | LOCAL(want_grad) | LOCAL(weighted))                   \
   DRIVER(name, grad_hess, LOCAL(want_grad) | LOCAL(want_hess) | LOCAL(weighted))
 

@@ -20,9 +20,12 @@ enum {
   SPIN_IDLE = 200000, /* ns */
   /* How long the caller looks out for the last parts before it sleeps. */
   SPIN_LAST = 50000, /* ns */
-  /* A job this long is worth waking helpers for; a shorter one if it follows another this soon. */
-  LONG_JOB = 100000, /* ns */
-  SOON = 1000000,    /* ns */
+  /* A job this long is worth waking helpers for; a shorter one if it follows another soon, and so
+   * will probably be followed by one; the shortest if the helpers will still be awake then. */
+  LONG_JOB = 100000,       /* ns */
+  SHORT_JOB = 20000,       /* ns */
+  SOON = 1000000,          /* ns */
+  AT_ONCE = SPIN_IDLE / 2, /* ns */
 };
 
 /* A thread of the team that is not the caller. */
@@ -186,7 +189,8 @@ static int is_worth_waking(double nanoseconds) {
   pthread_mutex_lock(&team.lock);
   const int awake = team.helpers > team.asleep;
   pthread_mutex_unlock(&team.lock);
-  return awake || nanoseconds >= LONG_JOB || now() - team.finished_at < SOON;
+  return awake || nanoseconds >= LONG_JOB ||
+         now() - team.finished_at < (nanoseconds < SHORT_JOB ? AT_ONCE : SOON);
 }
 
 void fl_pool_run(int threads, fl_work_fn *work, void *context, double nanoseconds) {

@@ -5,6 +5,13 @@
 
 #include <stddef.h>
 
+/* Nanoseconds of one thread's work below which a team costs more than it saves. */
+#if defined(__linux__)
+enum { FL_TEAM_WORK = 4000 };
+#else
+enum { FL_TEAM_WORK = 20000 };
+#endif
+
 /* A member's own stretch of the parts, the same at every call, for the data in its cache. Whoever
  * has finished his own takes from the others', so that a member that comes late is not waited for.
  */
