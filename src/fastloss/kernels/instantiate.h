@@ -15,8 +15,7 @@
 #define ALWAYS_INLINE static inline __attribute__((always_inline))
 #define SIMD _Pragma("omp simd")
 #define SIMD_FLAGS _Pragma("omp simd reduction(| : flags)")
-#define SIMD_LABELS _Pragma("omp simd reduction(| : flags, other)")
-#define SIMD_SUMS _Pragma("omp simd reduction(+ : sum, w_sum) reduction(| : flags)")
+#define SIMD_SUMS _Pragma("omp simd reduction(+ : sum, w_sum) reduction(| : flags, other)")
 
 /* The vocabulary of the formulas; FN(exp) is exp_f32 or exp_f64. */
 #define FN_(name, dtype) name##_##dtype

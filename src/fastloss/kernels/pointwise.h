@@ -33,9 +33,12 @@ enum {
 /* What a formula is told of the targets of a block. */
 enum {
   LOCAL(as_given),
-  LOCAL(signs), /* y is -1 or 1, whether the labels are these or 0 and 1 */
+  LOCAL(signs), /* y is -1 or 1: the labels, if `special`, else they are 0 and 1 */
   LOCAL(hard),  /* `special` says that all labels are 0 or 1 */
 };
+
+/* Some of a block's labels are not what it was told: nothing was added up. */
+enum { LOCAL(doubt) = 1 << 8 };
 
 /* Whether all of n labels are 0 or 1: only of these y^2 - y is 0. */
 ALWAYS_INLINE int LOCAL(are_hard)(ptrdiff_t n, const T *y) {
@@ -44,27 +47,14 @@ ALWAYS_INLINE int LOCAL(are_hard)(ptrdiff_t n, const T *y) {
   return flags == 0;
 }
 
-/* The slope and shift that make signs of n labels. Returns flags. */
-ALWAYS_INLINE I LOCAL(label_signs)(ptrdiff_t n, const T *y, T *slope, T *shift) {
-  I flags = 0, other = 0;
-  SIMD_LABELS for (ptrdiff_t i = 0; i < n; i++) {
-    other |= SIGN_OF(y[i]) ^ SIGN_OF((T)1);
-    flags |= SIGN_OF(y[i] * y[i] - y[i]);
-  }
-  if ((other & ~SIGN_OF(-(T)0)) == 0) { /* but for the sign, all are 1 */
-    flags = other ? FL_SAW_MINUS : 0;
-  } else if (flags == 0) {
-    flags = FL_SAW_ZERO;
-  } else {
-    flags = 0;
-    SIMD_FLAGS for (ptrdiff_t i = 0; i < n; i++) flags |= y[i] == 1      ? 0
-                                                          : y[i] == 0    ? FL_SAW_ZERO
-                                                          : y[i] == -1   ? FL_SAW_MINUS
-                                                          : y[i] == y[i] ? FL_BAD_TRUE
-                                                                         : 0;
-  }
-  *slope = flags & FL_SAW_ZERO ? 2 : 1;
-  *shift = flags & FL_SAW_ZERO ? -1 : 0;
+/* What n labels of a margin loss are: flags. */
+static I LOCAL(label_flags)(ptrdiff_t n, const T *y) {
+  I flags = 0;
+  SIMD_FLAGS for (ptrdiff_t i = 0; i < n; i++) flags |= y[i] == 1      ? 0
+                                                        : y[i] == 0    ? FL_SAW_ZERO
+                                                        : y[i] == -1   ? FL_SAW_MINUS
+                                                        : y[i] == y[i] ? FL_BAD_TRUE
+                                                                       : 0;
   return flags;
 }
 
@@ -107,27 +97,25 @@ ALWAYS_INLINE I LOCAL(label_signs)(ptrdiff_t n, const T *y, T *slope, T *shift) 
     return flags;                                                                                  \
   }                                                                                                \
                                                                                                    \
-  ALWAYS_INLINE I KERNEL(name, block)(int what, int special, ptrdiff_t n, const T *y, const T *z,  \
-                                      const T *w, const T *p, T factor, T *losses, T *grads,       \
-                                      T *hesses, fl_sum *sums) {                                   \
+  ALWAYS_INLINE I KERNEL(name, block)(int what, int special, int checked, ptrdiff_t n, const T *y, \
+                                      const T *z, const T *w, const T *p, T factor, T *losses,     \
+                                      T *grads, T *hesses, fl_sum *sums) {                         \
     const int rates = what & (LOCAL(want_grad) | LOCAL(want_hess));                                \
+    const int margins = labels == LOCAL(signs);                                                    \
     double sum = 0, w_sum = 0;                                                                     \
-    T e[FL_BLOCK], slope = 1, shift = 0;                                                           \
-    const int in_place = (losses && (losses == y || losses == z)) ||                               \
-                         (grads && (grads == y || grads == z)) ||                                  \
-                         (hesses && (hesses == y || hesses == z));                                 \
-    I flags = 0, found = 0;                                                                        \
-    if (labels == LOCAL(signs))                                                                    \
-      found = LOCAL(label_signs)(n, y, &slope, &shift);                                            \
-    else if (in_place)                                                                             \
-      found = KERNEL(name, check)(n, y, z, p);                                                     \
+    T e[FL_BLOCK];                                                                                 \
+    I flags = 0, other = 0;                                                                        \
     if (has_prior) SIMD for (ptrdiff_t i = 0; i < n; i++) {                                        \
-        const T yi = labels == LOCAL(signs) ? slope * y[i] + shift : y[i];                         \
+        const T yi = margins && !special ? 2 * y[i] - 1 : y[i];                                    \
         e[i] = KERNEL(name, prior)(yi, z[i]);                                                      \
       }                                                                                            \
     SIMD_SUMS for (ptrdiff_t i = 0; i < n; i++) {                                                  \
       T loss, grad, hess;                                                                          \
-      const T yi = labels == LOCAL(signs) ? slope * y[i] + shift : y[i];                           \
+      const T yi = margins && !special ? 2 * y[i] - 1 : y[i];                                      \
+      if (margins) {                                                                               \
+        flags |= SIGN_OF(y[i] * y[i] - (special ? 1 : y[i]));                                      \
+        other |= SIGN_OF(y[i]) ^ SIGN_OF((T)1);                                                    \
+      }                                                                                            \
       flags |= KERNEL(name, element)(0, special, yi, z[i], has_prior ? e[i] : 0, p, &loss, &grad,  \
                                      &hess);                                                       \
       const T wi = what & LOCAL(weighted) ? w[i] : 1, rate = rates ? wi * factor : 1;              \
@@ -139,10 +127,12 @@ ALWAYS_INLINE I LOCAL(label_signs)(ptrdiff_t n, const T *y, T *slope, T *shift) 
       if (what & LOCAL(want_grad)) grads[i] = rate * grad;                                         \
       if (what & LOCAL(want_hess)) hesses[i] = rate * hess;                                        \
     }                                                                                              \
+    if (margins && flags && !checked) return LOCAL(doubt);                                         \
     if (what & LOCAL(want_sum)) fl_sum_add(&sums[0], sum);                                         \
     if (what & LOCAL(want_sum) && what & LOCAL(weighted)) fl_sum_add(&sums[1], w_sum);             \
-    if (flags < 0 && !in_place) found = KERNEL(name, check)(n, y, z, p);                           \
-    return found;                                                                                  \
+    if (checked) return 0;                                                                         \
+    if (margins) return !other ? 0 : special ? FL_SAW_MINUS : FL_SAW_ZERO;                         \
+    return flags < 0 ? KERNEL(name, check)(n, y, z, p) : 0;                                        \
   }                                                                                                \
                                                                                                    \
   ALWAYS_INLINE int64_t KERNEL(name, blocks)(int what, ARGUMENTS) {                                \
@@ -152,15 +142,33 @@ ALWAYS_INLINE I LOCAL(label_signs)(ptrdiff_t n, const T *y, T *slope, T *shift) 
     T *hesses = what & LOCAL(want_hess) ? out1 : NULL;                                             \
     T p[FL_MAX_PARAMS];                                                                            \
     for (int i = 0; i < FL_MAX_PARAMS; i++) p[i] = (T)params[i];                                   \
+    const int margins = labels == LOCAL(signs);                                                    \
+    const int in_place = (losses && (losses == y || losses == z)) ||                               \
+                         (grads && (grads == y || grads == z)) ||                                  \
+                         (hesses && (hesses == y || hesses == z));                                 \
+    int special = margins && n > 0 && *y != 0;                                                     \
     I flags = 0;                                                                                   \
     for (ptrdiff_t start = 0; start < n; start += FL_BLOCK) {                                      \
       const ptrdiff_t length = n - start < FL_BLOCK ? n - start : FL_BLOCK;                        \
-      if ((condition) && (labels != LOCAL(hard) || LOCAL(are_hard)(length, y)))                    \
-        flags |=                                                                                   \
-            KERNEL(name, block)(what, 1, length, y, z, w, p, factor, losses, grads, hesses, sums); \
-      else                                                                                         \
-        flags |=                                                                                   \
-            KERNEL(name, block)(what, 0, length, y, z, w, p, factor, losses, grads, hesses, sums); \
+      if (!margins)                                                                                \
+        special = (condition) && (labels != LOCAL(hard) || LOCAL(are_hard)(length, y));            \
+      I found = LOCAL(doubt);                                                                      \
+      for (int checked = in_place; found & LOCAL(doubt); checked = 1) {                            \
+        I known = 0;                                                                               \
+        if (checked && margins) {                                                                  \
+          known = LOCAL(label_flags)(length, y);                                                   \
+          special = !(known & FL_SAW_ZERO);                                                        \
+        } else if (checked) {                                                                      \
+          known = KERNEL(name, check)(length, y, z, p);                                            \
+        }                                                                                          \
+        if (special)                                                                               \
+          found = known | KERNEL(name, block)(what, 1, checked, length, y, z, w, p, factor,        \
+                                              losses, grads, hesses, sums);                        \
+        else                                                                                       \
+          found = known | KERNEL(name, block)(what, 0, checked, length, y, z, w, p, factor,        \
+                                              losses, grads, hesses, sums);                        \
+      }                                                                                            \
+      flags |= found;                                                                              \
       y += length, z += length;                                                                    \
       if (what & LOCAL(weighted)) w += w_step * length;                                            \
       if (what & LOCAL(want_loss)) losses += length;                                               \
