@@ -30,6 +30,7 @@
 #define LOG1P(x) FN(log1p)(x)
 #define LOG1P_UNIT(x) FN(log1p_unit)(x)
 #define LOG_UNIT(x, one) FN(log_unit)(x, one)
+#define ROUGH_RECIPROCAL(x) FN(rough_reciprocal)(x)
 #define LOG1P_RATIO(numerator, denominator) FN(log1p_ratio)(numerator, denominator)
 #define UNLESS_NAN(x, value) ((x) == (x) ? (value) : (x))
 #define SIGN(x) ((x) > 0 ? 1 : (x) < 0 ? -1 : (x))
