@@ -78,9 +78,12 @@ typedef struct {
  *   FL_SMOOTHED  class_weight[k] ((1 - smoothing) (label == k) + share)
  *   FL_SPARSE    class_weight[k] (label == k); of a sum of terms only the label's own is given, as
  *                one class with t = y
+ *   FL_PLAIN     y: what kernels are told of dense targets without class weights and smoothing, of
+ *                probabilities that are not clipped
  * where share is smoothing over the number of the row's classes that are not masked: a softmax
  * class is masked by a score of -inf, and takes none. */
-typedef enum { FL_DENSE, FL_SMOOTHED, FL_SPARSE, FL_TARGETS } fl_target;
+typedef enum { FL_DENSE, FL_SMOOTHED, FL_SPARSE, FL_TARGETS, FL_PLAIN = FL_TARGETS } fl_target;
+enum { FL_TARGET_KERNELS = FL_PLAIN + 1 };
 
 /* Labels that are no class. */
 enum { FL_IGNORED = -1, FL_NO_CLASS = -2 };
@@ -113,6 +116,7 @@ typedef struct {
   void *e;                  /* exponentials; along, rows of `classes` elements e_step apart */
   void *label, *w;          /* of the rows of the group */
   int wants_hess;
+  int checked; /* whether values outside their domain were looked for */
   /* what is known of each row: set by one step, used by the next */
   void *max, *tops, *sum, *sum_lo, *gap, *gap_lo, *total, *total_lo;
   void *sharers; /* number of classes among which smoothing is shared out */
@@ -131,7 +135,7 @@ typedef struct {
   double padding;
   fl_tile_fn *begin, *finish;
   fl_tile_fn *scan[FL_LAYOUTS], *again[FL_LAYOUTS];
-  fl_tile_fn *accumulate[FL_LAYOUTS][FL_TARGETS], *derive[FL_LAYOUTS][FL_TARGETS];
+  fl_tile_fn *accumulate[FL_LAYOUTS][FL_TARGET_KERNELS], *derive[FL_LAYOUTS][FL_TARGET_KERNELS];
 } fl_rowwise;
 
 /* Converts a two-dimensional strided array of some dtype to `dst` (strides in elements). */

@@ -321,6 +321,12 @@ static int picks(const fl_plan *plan) {
   return plan->target == FL_SPARSE && !plan->rowwise->scan[FL_ACROSS];
 }
 
+/* What kernels are told of the targets. */
+static fl_target kernel_target(const fl_plan *plan) {
+  const int plain = plan->smoothing == 0 && plan->eps == 0 && !plan->class_weight;
+  return plan->target == FL_DENSE && plain ? FL_PLAIN : plan->target;
+}
+
 static int has_long_rows(const fl_plan *plan) { return !picks(plan) && plan->classes > FL_FOLD; }
 
 static ptrdiff_t group_rows(const fl_plan *plan) {
@@ -560,11 +566,11 @@ static int64_t run_across(const fl_plan *plan, ptrdiff_t start, ptrdiff_t n,
         if (step == DERIVE && loss->again[FL_ACROSS] && !keeps) loss->again[FL_ACROSS](&tile);
       }
       if (step == SCAN && loss->scan[FL_ACROSS]) loss->scan[FL_ACROSS](&tile);
-      if (step == ACCUMULATE) loss->accumulate[FL_ACROSS][plan->target](&tile);
+      if (step == ACCUMULATE) loss->accumulate[FL_ACROSS][kernel_target(plan)](&tile);
       if (step != DERIVE) continue;
       tile.grad = result_planes_at(plan, first, start, n, &tile, buffer->grad);
       if (tile.wants_hess) tile.hess = result_planes_at(plan, 1, start, n, &tile, buffer->hess);
-      loss->derive[FL_ACROSS][plan->target](&tile);
+      loss->derive[FL_ACROSS][kernel_target(plan)](&tile);
       if (tile.grad.body == buffer->grad) store_tile(plan, first, start, n, &tile, buffer->grad);
       if (tile.wants_hess && tile.hess.body == buffer->hess)
         store_tile(plan, 1, start, n, &tile, buffer->hess);
@@ -701,13 +707,13 @@ static void step_along(const fl_plan *plan, int steps, int keeps, const position
       tile->y = rows_at(plan, &plan->y, plan->y_class, at, tile, buffer->padding[1], buffer->y,
                         buffer->tail[1]);
     if (steps & SCAN && loss->scan[FL_ALONG]) loss->scan[FL_ALONG](tile);
-    if (steps & ACCUMULATE) loss->accumulate[FL_ALONG][plan->target](tile);
+    if (steps & ACCUMULATE) loss->accumulate[FL_ALONG][kernel_target(plan)](tile);
     if (steps != DERIVE) continue;
     if (loss->again[FL_ALONG] && !keeps) loss->again[FL_ALONG](tile);
     const int first = first_rate(plan);
     tile->grad = results_at(plan, first, at, tile, buffer->grad, buffer->tail[2]);
     if (tile->wants_hess) tile->hess = results_at(plan, 1, at, tile, buffer->hess, buffer->tail[3]);
-    loss->derive[FL_ALONG][plan->target](tile);
+    loss->derive[FL_ALONG][kernel_target(plan)](tile);
     store_rows(plan, first, at, tile, buffer->wide_label, tile->grad, buffer->grad);
     if (tile->wants_hess)
       store_rows(plan, 1, at, tile, buffer->wide_label, tile->hess, buffer->hess);

@@ -48,7 +48,7 @@ ALWAYS_INLINE int LOCAL(are_hard)(ptrdiff_t n, const T *y) {
 }
 
 /* What n labels of a margin loss are: flags. */
-static I LOCAL(label_flags)(ptrdiff_t n, const T *y) {
+ALWAYS_INLINE I LOCAL(label_flags)(ptrdiff_t n, const T *y) {
   I flags = 0;
   SIMD_FLAGS for (ptrdiff_t i = 0; i < n; i++) flags |= y[i] == 1      ? 0
                                                         : y[i] == 0    ? FL_SAW_ZERO

@@ -7,6 +7,7 @@
  * the error does not grow with the number of classes. */
 
 #define SIMD_INFINITE _Pragma("omp simd reduction(| : infinite)")
+#define HAS_Y(kind) ((kind) == FL_DENSE || (kind) == FL_PLAIN)
 
 #define PAIR_ADD(s, lo, x)                    \
   do {                                        \
@@ -92,6 +93,7 @@ ALWAYS_INLINE T LOCAL(largest)(const T *x) {
 
 /* Target of class k; `label` is that of the row. */
 ALWAYS_INLINE T LOCAL(target)(int kind, T weight, T smoothing, T sharers, T y, I label, I k, T z) {
+  if (kind == FL_PLAIN) return y;
   if (kind == FL_SPARSE) return label == k ? weight : 0;
   const T plain = kind == FL_DENSE ? y : label == k ? 1 : 0;
   return weight * (plain * (1 - smoothing) + (z == -INF ? 0 : smoothing / sharers));
@@ -305,13 +307,13 @@ ALWAYS_INLINE void KERNEL(softmax, accumulate_across)(int kind, fl_tile *tile) {
     T targets[FL_FOLD][FL_LANES];
     for (ptrdiff_t k = 0; k < tile->classes; k++) {
       const T *z = (const T *)tile->z.body + k * tile->z.step + from;
-      const T *y = kind == FL_DENSE ? (const T *)tile->y.body + k * tile->y.step + from : NULL;
+      const T *y = HAS_Y(kind) ? (const T *)tile->y.body + k * tile->y.step + from : NULL;
       const T weight = ((const T *)tile->class_weight)[k];
       const I class = (I)(tile->first + k);
       SIMD for (int r = 0; r < FL_LANES; r++) {
-        const T yk = kind == FL_DENSE ? y[r] : 0;
+        const T yk = HAS_Y(kind) ? y[r] : 0;
         I flags = 0;
-        if (kind == FL_DENSE) CHECK_TRUE((yk < 0) | (yk == INF));
+        if (HAS_Y(kind)) CHECK_TRUE((yk < 0) | (yk == INF));
         seen[r] |= flags;
         const T t = LOCAL(target)(kind, weight, smoothing, sharers[r], yk, label[r], class, z[r]);
         terms[k][r] = KERNEL(softmax, term)(t, z[r], max[r]);
@@ -359,7 +361,7 @@ ALWAYS_INLINE void KERNEL(softmax, accumulate_along)(int kind, fl_tile *tile) {
       const T max = ((const T *)tile->max)[row], sharers = ((const T *)tile->sharers)[row];
       const I label = ((const I *)tile->label)[row];
       const LOCAL(row) z_row = LOCAL(row_of)(tile, &tile->z, i);
-      const LOCAL(row) y_row = LOCAL(row_of)(tile, kind == FL_DENSE ? &tile->y : &tile->z, i);
+      const LOCAL(row) y_row = LOCAL(row_of)(tile, HAS_Y(kind) ? &tile->y : &tile->z, i);
       T gaps[FL_PARTS][FL_LANES] = {0}, totals[FL_PARTS][FL_LANES] = {0};
       for (ptrdiff_t first = block; first < stop; first += FL_LANES) {
         const T *z = LOCAL(vector)(z_row, first);
@@ -367,11 +369,11 @@ ALWAYS_INLINE void KERNEL(softmax, accumulate_along)(int kind, fl_tile *tile) {
         const T *weight = (const T *)tile->class_weight + first;
         const I class = (I)(tile->first + first);
         T *gap = LOCAL(part_of)(gaps, first), *total = LOCAL(part_of)(totals, first);
-        if (kind == FL_DENSE) LOCAL(prefetch)(tile, &tile->y, y_row, first);
+        if (HAS_Y(kind)) LOCAL(prefetch)(tile, &tile->y, y_row, first);
         SIMD for (int j = 0; j < FL_LANES; j++) {
-          const T yj = kind == FL_DENSE ? y[j] : 0;
+          const T yj = HAS_Y(kind) ? y[j] : 0;
           I flags = 0;
-          if (kind == FL_DENSE) CHECK_TRUE((yj < 0) | (yj == INF));
+          if (HAS_Y(kind)) CHECK_TRUE((yj < 0) | (yj == INF));
           seen[j] |= flags;
           const T t =
               LOCAL(target)(kind, weight[j], smoothing, sharers, yj, label, class + j, z[j]);
@@ -443,7 +445,7 @@ ALWAYS_INLINE void KERNEL(softmax, derive_across)(int kind, fl_tile *tile) {
     for (ptrdiff_t k = 0; k < tile->classes; k++) {
       const T *e = (const T *)tile->e + k * tile->rows + from;
       const T *z = (const T *)tile->z.body + k * tile->z.step + from;
-      const T *y = kind == FL_DENSE ? (const T *)tile->y.body + k * tile->y.step + from : NULL;
+      const T *y = HAS_Y(kind) ? (const T *)tile->y.body + k * tile->y.step + from : NULL;
       const T weight = ((const T *)tile->class_weight)[k];
       const I class = (I)(tile->first + k);
       T *grad = (T *)tile->grad.body + k * tile->grad.step + from;
@@ -451,8 +453,8 @@ ALWAYS_INLINE void KERNEL(softmax, derive_across)(int kind, fl_tile *tile) {
       SIMD for (int r = 0; r < FL_LANES; r++) {
         const T t = kind == FL_SPARSE
                         ? 0
-                        : LOCAL(target)(kind, weight, smoothing, sharers[r],
-                                        kind == FL_DENSE ? y[r] : 0, label[r], class, z[r]);
+                        : LOCAL(target)(kind, weight, smoothing, sharers[r], HAS_Y(kind) ? y[r] : 0,
+                                        label[r], class, z[r]);
         const T g = kind == FL_SPARSE
                         ? (label[r] == class ? self[r] : others[r] * e[r])
                         : KERNEL(softmax, gradient)(t, e[r], sum[r], inverse[r], total[r]);
@@ -476,7 +478,7 @@ ALWAYS_INLINE void KERNEL(softmax, derive_along)(int kind, fl_tile *tile) {
     const T sharers = ((const T *)tile->sharers)[row], others = total * inverse;
     const I label = ((const I *)tile->label)[row];
     const LOCAL(row) z_row = LOCAL(row_of)(tile, &tile->z, i);
-    const LOCAL(row) y_row = LOCAL(row_of)(tile, kind == FL_DENSE ? &tile->y : &tile->z, i);
+    const LOCAL(row) y_row = LOCAL(row_of)(tile, HAS_Y(kind) ? &tile->y : &tile->z, i);
     const LOCAL(row) grad_row = LOCAL(row_of)(tile, &tile->grad, i);
     const LOCAL(row) hess_row =
         LOCAL(row_of)(tile, tile->wants_hess ? &tile->hess : &tile->grad, i);
@@ -490,8 +492,8 @@ ALWAYS_INLINE void KERNEL(softmax, derive_along)(int kind, fl_tile *tile) {
       SIMD for (int j = 0; j < FL_LANES; j++) {
         const T t = kind == FL_SPARSE
                         ? 0
-                        : LOCAL(target)(kind, weight[j], smoothing, sharers,
-                                        kind == FL_DENSE ? y[j] : 0, label, class + j, z[j]);
+                        : LOCAL(target)(kind, weight[j], smoothing, sharers, HAS_Y(kind) ? y[j] : 0,
+                                        label, class + j, z[j]);
         const T g = kind == FL_SPARSE ? others * e[j]
                                       : KERNEL(softmax, gradient)(t, e[j], sum, inverse, total);
         grad[j] = rate * g;
@@ -534,172 +536,207 @@ static void LOCAL(finish_terms)(fl_tile *tile) {
   }
 }
 
+/* Of the sums of terms only: the sign tells whether a target or probability may be outside [0, 1].
+ * Where one may, its tile is looked at closely; where there is no step before the derivatives,
+ * which may replace their arguments, every tile is. */
+ALWAYS_INLINE I LOCAL(suspicion)(int kind, T y, T p) {
+  const I of_p = (I)FN(bits)(p) | (I)FN(bits)(1 - p);
+  return HAS_Y(kind) ? of_p | (I)FN(bits)(y) | (I)FN(bits)(1 - y) : of_p;
+}
+
+ALWAYS_INLINE I LOCAL(outside)(int kind, T y, T p) {
+  I flags = 0;
+  if (HAS_Y(kind)) CHECK_TRUE(OUTSIDE_UNIT(y));
+  CHECK_PRED(OUTSIDE_UNIT(p));
+  return flags;
+}
+
+ALWAYS_INLINE I LOCAL(check_across)(int kind, const fl_tile *tile) {
+  I flags = 0;
+  for (ptrdiff_t k = 0; k < tile->classes; k++) {
+    const T *z = (const T *)tile->z.body + k * tile->z.step;
+    const T *y = HAS_Y(kind) ? (const T *)tile->y.body + k * tile->y.step : z;
+    SIMD_FLAGS for (ptrdiff_t r = 0; r < tile->rows; r++) flags |= LOCAL(outside)(kind, y[r], z[r]);
+  }
+  return flags;
+}
+
+ALWAYS_INLINE I LOCAL(check_along)(int kind, const fl_tile *tile) {
+  I flags = 0;
+  for (ptrdiff_t i = 0; i < tile->count; i++) {
+    const LOCAL(row) z_row = LOCAL(row_of)(tile, &tile->z, i);
+    const LOCAL(row) y_row = LOCAL(row_of)(tile, HAS_Y(kind) ? &tile->y : &tile->z, i);
+    for (ptrdiff_t first = 0; first < tile->classes; first += FL_LANES) {
+      const T *z = LOCAL(vector)(z_row, first), *y = LOCAL(vector)(y_row, first);
+      SIMD_FLAGS for (int j = 0; j < FL_LANES; j++) flags |= LOCAL(outside)(kind, y[j], z[j]);
+    }
+  }
+  return flags;
+}
+
 #define STEP(name, step, target, kind) \
   static void KERNEL(name, step##_##target)(fl_tile * tile) { KERNEL(name, step)(kind, tile); }
 #define STEP_OF_TARGETS(name, step)       \
   STEP(name, step, dense, FL_DENSE)       \
   STEP(name, step, smoothed, FL_SMOOTHED) \
-  STEP(name, step, sparse, FL_SPARSE)
+  STEP(name, step, sparse, FL_SPARSE)     \
+  STEP(name, step, plain, FL_PLAIN)
 #define STEPS(name)                        \
   STEP_OF_TARGETS(name, accumulate_across) \
   STEP_OF_TARGETS(name, accumulate_along)  \
   STEP_OF_TARGETS(name, derive_across)     \
   STEP_OF_TARGETS(name, derive_along)
-#define TARGETS_OF(name, step) \
-  {KERNEL(name, step##_dense), KERNEL(name, step##_smoothed), KERNEL(name, step##_sparse)}
+#define TARGETS_OF(name, step)                                                             \
+  {KERNEL(name, step##_dense), KERNEL(name, step##_smoothed), KERNEL(name, step##_sparse), \
+   KERNEL(name, step##_plain)}
 #define STEP_TABLE(name)                                                                   \
   .accumulate = {TARGETS_OF(name, accumulate_across), TARGETS_OF(name, accumulate_along)}, \
   .derive = {TARGETS_OF(name, derive_across), TARGETS_OF(name, derive_along)}
 
 STEPS(softmax)
 
-#define TERM(name, ...)                                                                            \
-  ALWAYS_INLINE I KERNEL(name, element)(int kind, T p, T y, T eps, T smoothing, T weight,          \
-                                        T sharers, I label, I class, T *loss_, T *grad_,           \
-                                        T *hess_) {                                                \
-    const T z = p < eps ? eps : p > 1 - eps ? 1 - eps : p;                                         \
-    const T t = kind == FL_SPARSE                                                                  \
-                    ? y                                                                            \
-                    : LOCAL(target)(kind, weight, smoothing, sharers, y, label, class, p);         \
-    T loss, grad, hess;                                                                            \
-    I flags = 0;                                                                                   \
-    if (kind == FL_DENSE) CHECK_TRUE(OUTSIDE_UNIT(y));                                             \
-    CHECK_PRED(OUTSIDE_UNIT(p));                                                                   \
-    __VA_ARGS__                                                                                    \
-    *loss_ = loss, *grad_ = grad, *hess_ = hess;                                                   \
-    return flags;                                                                                  \
-  }                                                                                                \
-                                                                                                   \
-  ALWAYS_INLINE void KERNEL(name, accumulate_across)(int kind, fl_tile *tile) {                    \
-    const T eps = (T)tile->eps, smoothing = (T)tile->smoothing;                                    \
-    I seen[FL_LANES] = {0};                                                                        \
-    for (ptrdiff_t from = 0; from < tile->rows; from += FL_LANES) {                                \
-      const T *sharers = (const T *)tile->sharers + from;                                          \
-      const I *label = (const I *)tile->label + from;                                              \
-      T *gap = (T *)tile->gap + from, *gap_lo = (T *)tile->gap_lo + from;                          \
-      T terms[FL_FOLD][FL_LANES];                                                                  \
-      for (ptrdiff_t k = 0; k < tile->classes; k++) {                                              \
-        const T *z = (const T *)tile->z.body + k * tile->z.step + from;                            \
-        const T *y = (const T *)tile->y.body + k * tile->y.step + from;                            \
-        const T weight = ((const T *)tile->class_weight)[k];                                       \
-        const I class = (I)(tile->first + k);                                                      \
-        SIMD for (int r = 0; r < FL_LANES; r++) {                                                  \
-          T grad, hess;                                                                            \
-          seen[r] |= KERNEL(name, element)(kind, z[r], kind == FL_SMOOTHED ? 0 : y[r], eps,        \
-                                           smoothing, weight, sharers[r], label[r], class,         \
-                                           &terms[k][r], &grad, &hess);                            \
-        }                                                                                          \
-      }                                                                                            \
-      LOCAL(fold)(terms, tile->classes, FL_FOLD);                                                  \
-      SIMD for (int r = 0; r < FL_LANES; r++) PAIR_ADD(gap[r], gap_lo[r], terms[0][r]);            \
-    }                                                                                              \
-    tile->flags |= LOCAL(any)(seen);                                                               \
-  }                                                                                                \
-                                                                                                   \
-  ALWAYS_INLINE void KERNEL(name, accumulate_along)(int kind, fl_tile *tile) {                     \
-    const T eps = (T)tile->eps, smoothing = (T)tile->smoothing;                                    \
-    T lanes[FL_ALONG_ROWS][FL_LANES];                                                              \
-    I seen[FL_LANES] = {0};                                                                        \
-    for (ptrdiff_t block = 0; block < tile->classes; block += FL_FOLD) {                           \
-      const ptrdiff_t rest = tile->classes - block;                                                \
-      const ptrdiff_t stop = block + (rest < FL_FOLD ? rest : FL_FOLD);                            \
-      for (ptrdiff_t i = 0; i < tile->count; i++) {                                                \
-        const T sharers = ((const T *)tile->sharers)[tile->row + i];                               \
-        const I label = ((const I *)tile->label)[tile->row + i];                                   \
-        const LOCAL(row) z_row = LOCAL(row_of)(tile, &tile->z, i);                                 \
-        const LOCAL(row) y_row = LOCAL(row_of)(tile, kind == FL_DENSE ? &tile->y : &tile->z, i);   \
-        T part[FL_PARTS][FL_LANES] = {0};                                                          \
-        for (ptrdiff_t first = block; first < stop; first += FL_LANES) {                           \
-          const T *z = LOCAL(vector)(z_row, first);                                                \
-          const T *y = LOCAL(vector)(y_row, first);                                                \
-          const T *weight = (const T *)tile->class_weight + first;                                 \
-          const I class = (I)(tile->first + first);                                                \
-          T *sum = LOCAL(part_of)(part, first);                                                    \
-          LOCAL(prefetch)(tile, &tile->z, z_row, first);                                           \
-          if (kind == FL_DENSE) LOCAL(prefetch)(tile, &tile->y, y_row, first);                     \
-          SIMD for (int j = 0; j < FL_LANES; j++) {                                                \
-            T loss, grad, hess;                                                                    \
-            seen[j] |=                                                                             \
-                KERNEL(name, element)(kind, z[j], kind == FL_DENSE ? y[j] : 0, eps, smoothing,     \
-                                      weight[j], sharers, label, class + j, &loss, &grad, &hess);  \
-            sum[j] += loss;                                                                        \
-          }                                                                                        \
-        }                                                                                          \
-        LOCAL(fold_parts)(lanes[i], part);                                                         \
-      }                                                                                            \
-      LOCAL(add_lanes)(tile, tile->gap, tile->gap_lo, lanes);                                      \
-    }                                                                                              \
-    tile->flags |= LOCAL(any)(seen);                                                               \
-  }                                                                                                \
-                                                                                                   \
-  ALWAYS_INLINE void KERNEL(name, rates_across)(int kind, int wants_hess, fl_tile *tile) {         \
-    const T eps = (T)tile->eps, smoothing = (T)tile->smoothing;                                    \
-    const T *rate = tile->rate, *sharers = tile->sharers;                                          \
-    const I *label = tile->label;                                                                  \
-    I flags = 0;                                                                                   \
-    for (ptrdiff_t k = 0; k < tile->classes; k++) {                                                \
-      const T *z = (const T *)tile->z.body + k * tile->z.step;                                     \
-      const T *y = (const T *)tile->y.body + k * tile->y.step;                                     \
-      const T weight = ((const T *)tile->class_weight)[k];                                         \
-      const I class = (I)(tile->first + k);                                                        \
-      T *grads = (T *)tile->grad.body + k * tile->grad.step,                                       \
-        *hesses = (T *)tile->hess.body + k * tile->hess.step;                                      \
-      SIMD_FLAGS for (ptrdiff_t r = 0; r < tile->rows; r++) {                                      \
-        T loss, grad, hess;                                                                        \
-        flags |= KERNEL(name, element)(kind, z[r], kind == FL_SMOOTHED ? 0 : y[r], eps, smoothing, \
-                                       weight, sharers[r], label[r], class, &loss, &grad, &hess);  \
-        grads[r] = label[r] == FL_IGNORED ? 0 : rate[r] * grad;                                    \
-        if (wants_hess) hesses[r] = label[r] == FL_IGNORED ? 0 : rate[r] * hess;                   \
-      }                                                                                            \
-    }                                                                                              \
-    tile->flags |= flags;                                                                          \
-  }                                                                                                \
-                                                                                                   \
-  ALWAYS_INLINE void KERNEL(name, derive_across)(int kind, fl_tile *tile) {                        \
-    if (tile->wants_hess)                                                                          \
-      KERNEL(name, rates_across)(kind, 1, tile);                                                   \
-    else                                                                                           \
-      KERNEL(name, rates_across)(kind, 0, tile);                                                   \
-  }                                                                                                \
-                                                                                                   \
-  ALWAYS_INLINE void KERNEL(name, rates_along)(int kind, int wants_hess, fl_tile *tile) {          \
-    const T eps = (T)tile->eps, smoothing = (T)tile->smoothing;                                    \
-    I seen[FL_LANES] = {0};                                                                        \
-    for (ptrdiff_t i = 0; i < tile->count; i++) {                                                  \
-      const ptrdiff_t row = tile->row + i;                                                         \
-      const T sharers = ((const T *)tile->sharers)[row], rate = ((const T *)tile->rate)[row];      \
-      const I label = ((const I *)tile->label)[row];                                               \
-      const LOCAL(row) z_row = LOCAL(row_of)(tile, &tile->z, i);                                   \
-      const LOCAL(row) y_row = LOCAL(row_of)(tile, kind == FL_DENSE ? &tile->y : &tile->z, i);     \
-      const LOCAL(row) grad_row = LOCAL(row_of)(tile, &tile->grad, i);                             \
-      const LOCAL(row) hess_row = LOCAL(row_of)(tile, wants_hess ? &tile->hess : &tile->grad, i);  \
-      for (ptrdiff_t first = 0; first < tile->classes; first += FL_LANES) {                        \
-        const T *z = LOCAL(vector)(z_row, first);                                                  \
-        const T *y = LOCAL(vector)(y_row, first);                                                  \
-        const T *weight = (const T *)tile->class_weight + first;                                   \
-        const I class = (I)(tile->first + first);                                                  \
-        T *grads = LOCAL(vector)(grad_row, first);                                                 \
-        T *hesses = wants_hess ? LOCAL(vector)(hess_row, first) : NULL;                            \
-        SIMD for (int j = 0; j < FL_LANES; j++) {                                                  \
-          T loss, grad, hess;                                                                      \
-          seen[j] |=                                                                               \
-              KERNEL(name, element)(kind, z[j], kind == FL_DENSE ? y[j] : 0, eps, smoothing,       \
-                                    weight[j], sharers, label, class + j, &loss, &grad, &hess);    \
-          grads[j] = rate * grad;                                                                  \
-          if (wants_hess) hesses[j] = rate * hess;                                                 \
-        }                                                                                          \
-      }                                                                                            \
-    }                                                                                              \
-    tile->flags |= LOCAL(any)(seen);                                                               \
-  }                                                                                                \
-                                                                                                   \
-  ALWAYS_INLINE void KERNEL(name, derive_along)(int kind, fl_tile *tile) {                         \
-    if (tile->wants_hess)                                                                          \
-      KERNEL(name, rates_along)(kind, 1, tile);                                                    \
-    else                                                                                           \
-      KERNEL(name, rates_along)(kind, 0, tile);                                                    \
-  }                                                                                                \
-                                                                                                   \
+#define TERM(name, ...)                                                                           \
+  ALWAYS_INLINE void KERNEL(name, element)(int kind, T p, T y, T eps, T smoothing, T weight,      \
+                                           T sharers, I label, I class, T *loss_, T *grad_,       \
+                                           T *hess_) {                                            \
+    const T z = kind == FL_PLAIN ? p : p < eps ? eps : p > 1 - eps ? 1 - eps : p;                 \
+    const T t = kind == FL_SPARSE                                                                 \
+                    ? y                                                                           \
+                    : LOCAL(target)(kind, weight, smoothing, sharers, y, label, class, p);        \
+    T loss, grad, hess;                                                                           \
+    __VA_ARGS__                                                                                   \
+    *loss_ = loss, *grad_ = grad, *hess_ = hess;                                                  \
+  }                                                                                               \
+                                                                                                  \
+  ALWAYS_INLINE void KERNEL(name, accumulate_across)(int kind, fl_tile *tile) {                   \
+    const T eps = (T)tile->eps, smoothing = (T)tile->smoothing;                                   \
+    I seen[FL_LANES] = {0};                                                                       \
+    for (ptrdiff_t from = 0; from < tile->rows; from += FL_LANES) {                               \
+      const T *sharers = (const T *)tile->sharers + from;                                         \
+      const I *label = (const I *)tile->label + from;                                             \
+      T *gap = (T *)tile->gap + from, *gap_lo = (T *)tile->gap_lo + from;                         \
+      T terms[FL_FOLD][FL_LANES];                                                                 \
+      for (ptrdiff_t k = 0; k < tile->classes; k++) {                                             \
+        const T *z = (const T *)tile->z.body + k * tile->z.step + from;                           \
+        const T *y = (const T *)tile->y.body + k * tile->y.step + from;                           \
+        const T weight = ((const T *)tile->class_weight)[k];                                      \
+        const I class = (I)(tile->first + k);                                                     \
+        SIMD for (int r = 0; r < FL_LANES; r++) {                                                 \
+          T grad, hess;                                                                           \
+          seen[r] |= LOCAL(suspicion)(kind, y[r], z[r]);                                          \
+          KERNEL(name, element)(kind, z[r], kind == FL_SMOOTHED ? 0 : y[r], eps, smoothing,       \
+                                weight, sharers[r], label[r], class, &terms[k][r], &grad, &hess); \
+        }                                                                                         \
+      }                                                                                           \
+      LOCAL(fold)(terms, tile->classes, FL_FOLD);                                                 \
+      SIMD for (int r = 0; r < FL_LANES; r++) PAIR_ADD(gap[r], gap_lo[r], terms[0][r]);           \
+    }                                                                                             \
+    if (LOCAL(any)(seen) < 0) tile->flags |= LOCAL(check_across)(kind, tile);                     \
+    tile->checked = 1;                                                                            \
+  }                                                                                               \
+                                                                                                  \
+  ALWAYS_INLINE void KERNEL(name, accumulate_along)(int kind, fl_tile *tile) {                    \
+    const T eps = (T)tile->eps, smoothing = (T)tile->smoothing;                                   \
+    T lanes[FL_ALONG_ROWS][FL_LANES];                                                             \
+    I seen[FL_LANES] = {0};                                                                       \
+    for (ptrdiff_t block = 0; block < tile->classes; block += FL_FOLD) {                          \
+      const ptrdiff_t rest = tile->classes - block;                                               \
+      const ptrdiff_t stop = block + (rest < FL_FOLD ? rest : FL_FOLD);                           \
+      for (ptrdiff_t i = 0; i < tile->count; i++) {                                               \
+        const T sharers = ((const T *)tile->sharers)[tile->row + i];                              \
+        const I label = ((const I *)tile->label)[tile->row + i];                                  \
+        const LOCAL(row) z_row = LOCAL(row_of)(tile, &tile->z, i);                                \
+        const LOCAL(row) y_row = LOCAL(row_of)(tile, HAS_Y(kind) ? &tile->y : &tile->z, i);       \
+        T part[FL_PARTS][FL_LANES] = {0};                                                         \
+        for (ptrdiff_t first = block; first < stop; first += FL_LANES) {                          \
+          const T *z = LOCAL(vector)(z_row, first);                                               \
+          const T *y = LOCAL(vector)(y_row, first);                                               \
+          const T *weight = (const T *)tile->class_weight + first;                                \
+          const I class = (I)(tile->first + first);                                               \
+          T *sum = LOCAL(part_of)(part, first);                                                   \
+          LOCAL(prefetch)(tile, &tile->z, z_row, first);                                          \
+          if (HAS_Y(kind)) LOCAL(prefetch)(tile, &tile->y, y_row, first);                         \
+          SIMD for (int j = 0; j < FL_LANES; j++) {                                               \
+            T loss, grad, hess;                                                                   \
+            seen[j] |= LOCAL(suspicion)(kind, y[j], z[j]);                                        \
+            KERNEL(name, element)(kind, z[j], HAS_Y(kind) ? y[j] : 0, eps, smoothing, weight[j],  \
+                                  sharers, label, class + j, &loss, &grad, &hess);                \
+            sum[j] += loss;                                                                       \
+          }                                                                                       \
+        }                                                                                         \
+        LOCAL(fold_parts)(lanes[i], part);                                                        \
+      }                                                                                           \
+      LOCAL(add_lanes)(tile, tile->gap, tile->gap_lo, lanes);                                     \
+    }                                                                                             \
+    if (LOCAL(any)(seen) < 0) tile->flags |= LOCAL(check_along)(kind, tile);                      \
+    tile->checked = 1;                                                                            \
+  }                                                                                               \
+                                                                                                  \
+  ALWAYS_INLINE void KERNEL(name, rates_across)(int kind, int wants_hess, fl_tile *tile) {        \
+    const T eps = (T)tile->eps, smoothing = (T)tile->smoothing;                                   \
+    const T *rate = tile->rate, *sharers = tile->sharers;                                         \
+    const I *label = tile->label;                                                                 \
+    if (!tile->checked) tile->flags |= LOCAL(check_across)(kind, tile);                           \
+    for (ptrdiff_t k = 0; k < tile->classes; k++) {                                               \
+      const T *z = (const T *)tile->z.body + k * tile->z.step;                                    \
+      const T *y = (const T *)tile->y.body + k * tile->y.step;                                    \
+      const T weight = ((const T *)tile->class_weight)[k];                                        \
+      const I class = (I)(tile->first + k);                                                       \
+      T *grads = (T *)tile->grad.body + k * tile->grad.step,                                      \
+        *hesses = (T *)tile->hess.body + k * tile->hess.step;                                     \
+      SIMD for (ptrdiff_t r = 0; r < tile->rows; r++) {                                           \
+        T loss, grad, hess;                                                                       \
+        KERNEL(name, element)(kind, z[r], kind == FL_SMOOTHED ? 0 : y[r], eps, smoothing, weight, \
+                              sharers[r], label[r], class, &loss, &grad, &hess);                  \
+        grads[r] = label[r] == FL_IGNORED ? 0 : rate[r] * grad;                                   \
+        if (wants_hess) hesses[r] = label[r] == FL_IGNORED ? 0 : rate[r] * hess;                  \
+      }                                                                                           \
+    }                                                                                             \
+  }                                                                                               \
+                                                                                                  \
+  ALWAYS_INLINE void KERNEL(name, derive_across)(int kind, fl_tile *tile) {                       \
+    if (tile->wants_hess)                                                                         \
+      KERNEL(name, rates_across)(kind, 1, tile);                                                  \
+    else                                                                                          \
+      KERNEL(name, rates_across)(kind, 0, tile);                                                  \
+  }                                                                                               \
+                                                                                                  \
+  ALWAYS_INLINE void KERNEL(name, rates_along)(int kind, int wants_hess, fl_tile *tile) {         \
+    const T eps = (T)tile->eps, smoothing = (T)tile->smoothing;                                   \
+    if (!tile->checked) tile->flags |= LOCAL(check_along)(kind, tile);                            \
+    for (ptrdiff_t i = 0; i < tile->count; i++) {                                                 \
+      const ptrdiff_t row = tile->row + i;                                                        \
+      const T sharers = ((const T *)tile->sharers)[row], rate = ((const T *)tile->rate)[row];     \
+      const I label = ((const I *)tile->label)[row];                                              \
+      const LOCAL(row) z_row = LOCAL(row_of)(tile, &tile->z, i);                                  \
+      const LOCAL(row) y_row = LOCAL(row_of)(tile, HAS_Y(kind) ? &tile->y : &tile->z, i);         \
+      const LOCAL(row) grad_row = LOCAL(row_of)(tile, &tile->grad, i);                            \
+      const LOCAL(row) hess_row = LOCAL(row_of)(tile, wants_hess ? &tile->hess : &tile->grad, i); \
+      for (ptrdiff_t first = 0; first < tile->classes; first += FL_LANES) {                       \
+        const T *z = LOCAL(vector)(z_row, first);                                                 \
+        const T *y = LOCAL(vector)(y_row, first);                                                 \
+        const T *weight = (const T *)tile->class_weight + first;                                  \
+        const I class = (I)(tile->first + first);                                                 \
+        T *grads = LOCAL(vector)(grad_row, first);                                                \
+        T *hesses = wants_hess ? LOCAL(vector)(hess_row, first) : NULL;                           \
+        SIMD for (int j = 0; j < FL_LANES; j++) {                                                 \
+          T loss, grad, hess;                                                                     \
+          KERNEL(name, element)(kind, z[j], HAS_Y(kind) ? y[j] : 0, eps, smoothing, weight[j],    \
+                                sharers, label, class + j, &loss, &grad, &hess);                  \
+          grads[j] = rate * grad;                                                                 \
+          if (wants_hess) hesses[j] = rate * hess;                                                \
+        }                                                                                         \
+      }                                                                                           \
+    }                                                                                             \
+  }                                                                                               \
+                                                                                                  \
+  ALWAYS_INLINE void KERNEL(name, derive_along)(int kind, fl_tile *tile) {                        \
+    if (tile->wants_hess)                                                                         \
+      KERNEL(name, rates_along)(kind, 1, tile);                                                   \
+    else                                                                                          \
+      KERNEL(name, rates_along)(kind, 0, tile);                                                   \
+  }                                                                                               \
+                                                                                                  \
   STEPS(name)
 
 #include "losses/multiclass.h"
@@ -718,6 +755,7 @@ static const fl_rowwise KERNEL(rowwise, table)[] = {
 #undef TERM
 
 #undef SIMD_INFINITE
+#undef HAS_Y
 #undef PAIR_ADD
 #undef STEP
 #undef STEP_OF_TARGETS
