@@ -191,7 +191,7 @@ def confirmed(function: Function, probe: Probe, worst: Worst) -> Worst:
     """Return the error that mpmath finds there; fail if NumPy's double was far from it."""
     if not np.isfinite(worst.error):
         return worst
-    x = np.float32([worst.at])
+    x = np.array([worst.at], dtype=np.float32)
     exact = exact_error(function, worst.at, float(probe(function.name, x)[0]), np.float32)
     if abs(exact - worst.error) > DOUBT:
         raise ArithmeticError(
