@@ -2,6 +2,9 @@
 PYTHON ?= python3
 SOURCES := $(shell find src setup.py pyproject.toml -type f ! -name '*.so' ! -name '_core.c' ! -path '*__pycache__*')
 
+# What `make accuracy` measures: vecmath, losses or sums; all of them if this is empty.
+PART ?=
+
 # Interpreters in which `make wheel` installs and tests the wheel.
 PYTHONS ?= $(PYTHON)
 
@@ -14,7 +17,7 @@ help:
 	@echo "make bench     every loss against plain NumPy"
 	@echo "make peers     speed beside scikit-learn, torch, jax and numba, where they are installed"
 	@echo "make plots     the same against the size, as pictures in docs/speed"
-	@echo "make accuracy  exp, log and log1p on every float32 number"
+	@echo "make accuracy  errors of everything, beside other libraries; refreshes docs/accuracy.md"
 	@echo "make instructions  how many instructions each kernel takes, against the table in tools"
 	@echo "make large     arrays of more than 2^31 elements (24 GB of disk)"
 	@echo "make sanitize  the kernels under ASan, UBSan and TSan; needs gcc and clang"
@@ -53,8 +56,8 @@ peers: .venv-bench/installed
 plots: .venv-bench/installed
 	.venv-bench/bin/python benchmarks/plots.py
 
-accuracy: .venv-test/installed
-	.venv-test/bin/python tools/ulp_sweep.py
+accuracy: .venv-accuracy/installed
+	.venv-accuracy/bin/python tools/accuracy/table.py $(PART)
 
 instructions: .venv-test/installed
 	.venv-test/bin/python tools/instruction_counts.py --check

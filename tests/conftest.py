@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
+
+from fastloss import _core
 
 
 @pytest.fixture
@@ -27,3 +29,12 @@ def python() -> Callable[..., str]:
         return done.stdout.strip()
 
     return run
+
+
+@pytest.fixture(params=_core.isa_available())
+def isa(request: pytest.FixtureRequest) -> Iterator[str]:
+    """Set each instruction set in turn."""
+    before = _core.isa()
+    _core._set_isa(request.param)
+    yield request.param
+    _core._set_isa(before)

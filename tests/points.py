@@ -6,6 +6,7 @@ For each loss a grid of targets and predictions within its domain, and sets of p
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterator
 from fractions import Fraction
 from typing import Any
 
@@ -63,17 +64,29 @@ def _above_minus_one(dtype: str) -> list[float]:
 
 # Parameters beyond the defaults; each set of a loss is tried in turn.
 PARAMS: dict[str, list[Params]] = {
-    "huber": [{"delta": 0.3}, {"delta": 1e4}],
+    "huber": [{"delta": 0.3}, {"delta": 1e4}, {"delta": 1e-20}, {"delta": 1e20}],
     "pseudo_huber": [{"delta": 0.3}, {"delta": 1e4}, {"delta": 1e-20}, {"delta": 1e20}],
-    "quantile": [{"q": 0.1}, {"q": 0.95}],
-    "binary_cross_entropy": [{"eps": 1e-3}, {"label_smoothing": 0.1}, {"eps": 1e-6}],
-    "sigmoid_cross_entropy": [{"pos_weight": 3.7}, {"pos_weight": 0.0}, {"label_smoothing": 0.2}],
-    "hinge": [{"margin": 0.0}, {"margin": 2.5}],
-    "squared_hinge": [{"margin": 0.0}, {"margin": 2.5}],
+    "quantile": [{"q": 0.1}, {"q": 0.95}, {"q": 1e-6}],
+    "binary_cross_entropy": [
+        {"eps": 1e-3},
+        {"label_smoothing": 0.1},
+        {"eps": 1e-6},
+        {"label_smoothing": 1.0},
+        {"eps": 1e-6, "label_smoothing": 1e-3},
+    ],
+    "sigmoid_cross_entropy": [
+        {"pos_weight": 3.7},
+        {"pos_weight": 0.0},
+        {"label_smoothing": 0.2},
+        {"label_smoothing": 1.0},
+    ],
+    "hinge": [{"margin": 0.0}, {"margin": 2.5}, {"margin": 1e10}],
+    "squared_hinge": [{"margin": 0.0}, {"margin": 2.5}, {"margin": 1e10}],
     "categorical_cross_entropy": [
         {"eps": 1e-3},
         {"label_smoothing": 0.1},
         {"class_weight": [0.5, 2.0, 0.0, 1.0, 3.7]},
+        {"eps": 1e-6, "label_smoothing": 1e-3, "class_weight": [0.5, 2.0, 0.0, 1e10, 3.7]},
     ],
     "sparse_categorical_cross_entropy": [
         {"eps": 1e-3},
@@ -82,20 +95,29 @@ PARAMS: dict[str, list[Params]] = {
     ],
     "softmax_cross_entropy": [
         {"label_smoothing": 0.1},
+        {"label_smoothing": 1.0},
         {"class_weight": [0.5, 2.0, 0.0, 1.0, 3.7]},
+        {"label_smoothing": 1e-3, "class_weight": [0.5, 2.0, 0.0, 1e-10, 3.7]},
     ],
     "sparse_softmax_cross_entropy": [
         {"label_smoothing": 0.1},
         {"label_smoothing": 0.1, "class_weight": [0.5, 2.0, 0.0, 1.0, 3.7]},
         {"class_weight": [0.5, 2.0, 0.0, 1.0, 3.7], "ignore_index": 3},
     ],
-    "kl_divergence": [{"eps": 1e-3}],
+    "kl_divergence": [{"eps": 1e-3}, {"eps": 1e-6}],
 }
 
 
 def parameters(name: str) -> list[Params]:
     """Return the sets of parameters to try, the defaults first."""
     return [{}, *PARAMS.get(name, [])]
+
+
+def classes_and_parameters(name: str) -> list[tuple[int, Params]]:
+    """Return numbers of classes of a row-wise loss, and the sets of parameters to try with them."""
+    pairs = [(CLASSES, params) for params in parameters(name)]
+    smoothed: list[Params] = [{"label_smoothing": 0.1}] if name != "kl_divergence" else []
+    return pairs + [(classes, params) for classes in WIDTHS for params in [{}, *smoothed]]
 
 
 def _targets(name: str, dtype: str) -> list[float]:
@@ -155,6 +177,8 @@ def elements(name: str, dtype: str, params: Params) -> tuple[Array, Array]:
 
 
 CLASSES = 5
+# Other numbers of classes: fewer than a vector has lanes, one more, and more than a fold takes.
+WIDTHS = (1, 2, 33, 300)
 
 
 def _rows_of_logits(dtype: str) -> list[list[float]]:
@@ -202,21 +226,52 @@ def _rows_of_probabilities(dtype: str) -> list[list[float]]:
     return rows
 
 
-def rows(name: str, dtype: str) -> tuple[Array, Array]:
-    """Return targets and scores (or probabilities) of a row-wise loss, five classes."""
+def _wide_rows(softmax: bool, classes: int) -> Array:
+    random = np.random.default_rng(25)
+    z = random.normal(size=(6, classes)) * 3
+    z[1] = random.uniform(-40, 40, classes)
+    z[2] = random.uniform(-800, 800, classes)
+    z[3, 0] += 20
+    z[4] = 0
+    z[5, 1::2] = -np.inf
+    if softmax:
+        return z
+    z[2] /= 10
+    p = np.exp(z - z.max(axis=1, keepdims=True))
+    return p / p.sum(axis=1, keepdims=True)
+
+
+def rows(name: str, dtype: str, classes: int = CLASSES) -> tuple[Array, Array]:
+    """Return targets and scores (or probabilities) of a row-wise loss."""
     softmax = "softmax" in name
-    z = np.array(_rows_of_logits(dtype) if softmax else _rows_of_probabilities(dtype), dtype=dtype)
-    z = np.repeat(z, CLASSES, axis=0)
-    hard = np.arange(len(z)) % CLASSES
+    if classes == CLASSES:
+        z = np.array(
+            _rows_of_logits(dtype) if softmax else _rows_of_probabilities(dtype), dtype=dtype
+        )
+    else:
+        z = _wide_rows(softmax, classes).astype(dtype)
+    z = np.repeat(z, min(classes, CLASSES), axis=0)
+    hard = np.arange(len(z)) % classes
     if name.startswith("sparse_"):
         return hard, z
     random = np.random.default_rng(23)
     soft = np.exp(random.normal(size=z.shape) * 2)
     soft /= soft.sum(axis=1, keepdims=True)
-    y = np.where((np.arange(len(z)) % 3 == 0)[:, None], np.eye(CLASSES)[hard], soft)
+    y = np.where((np.arange(len(z)) % 3 == 0)[:, None], np.eye(classes)[hard], soft)
     if softmax:
         y[::7] *= 2.5
-    y[::11, 1] = 0
+    y[::11, 1:2] = 0
     if name == "kl_divergence":
         y[5::9] = np.clip(np.nan_to_num(z[5::9]) * (1 + 1e-3), 0, 1)
     return y.astype(dtype), z
+
+
+def whole_inputs(dtype: str) -> Iterator[tuple[Array, Array, Array | None]]:
+    """Yield targets, predictions and weights of the root mean squared error, of all magnitudes."""
+    info = np.finfo(dtype)
+    for scale in (1.0, 1e-30, 1e30, float(info.smallest_subnormal) * 64, float(info.max) / 8):
+        for weighted in (False, True):
+            random = np.random.default_rng(24)
+            y = (random.uniform(-1, 1, 37) * scale).astype(dtype)
+            z = (random.uniform(-1, 1, 37) * scale).astype(dtype)
+            yield y, z, random.uniform(0.1, 3, 37).astype(dtype) if weighted else None

@@ -428,7 +428,8 @@ def _exact_row(name: str, dtype: str, y: Any, z: list[float], values: Params) ->
     bits += 2.0 * max(map(_exponent, z))
     if softmax_like:
         bits += 2 * max(_exponential_bits(dtype, v) for v in z)
-        bits += 5 * _RANGE[dtype] if math.inf in z else 0
+        # What is exactly 0 in these cases is to be 0 to the digits of the smallest number.
+        bits += 5 * _RANGE[dtype] if math.inf in z or any(masked) else 0
     _set_precision(bits)
     known = {"t": _exact_targets(name, y, classes, values, masked)}
     if softmax_like:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import terms
 from samples import DTYPES, OTHER, REDUCED, ROWWISE, Sample, expected, same_bits, sample
 
 import fastloss as fl
@@ -266,6 +267,28 @@ def test_sum_is_exact(dtype: str) -> None:
     losses = fl.mae(np.zeros_like(z), z, reduction="none")
     total = math.fsum(losses.astype(float))
     assert fl.mae(np.zeros_like(z), z, reduction="sum") == pytest.approx(total, rel=4e-16)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("make", [terms.uniform, terms.wide_weights, terms.cancelling])
+@pytest.mark.parametrize("count", [1000, 300_000])
+@pytest.mark.usefixtures("isa")
+def test_sum_of_hard_terms(make: Any, dtype: str, count: int) -> None:
+    """Weights over 30 orders of magnitude, and sums in which all but ten terms cancel out."""
+    z, w = make(count, dtype)
+    y, exact, scale = np.zeros(count, dtype), terms.exact_sum(z, w), terms.magnitude(z, w)
+    unit = 2.0**-53 * scale
+    total = fl.mae(y, z, sample_weight=w, reduction="sum")
+    assert abs(total - exact) <= 4 * unit
+    total, _ = fl.mae.value_and_grad(y, z, sample_weight=w, reduction="sum")
+    assert abs(total - exact) <= 4 * unit
+    accumulator = fl.Accumulator(["mae"])
+    accumulator.update(y, z, sample_weight=w)
+    (kept,) = accumulator.sums().values()
+    if dtype == "float32" or w is None:
+        assert kept == exact
+    else:
+        assert abs(kept - exact) <= unit
 
 
 @ALL

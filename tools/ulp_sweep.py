@@ -2,11 +2,12 @@
 
     python tools/ulp_sweep.py                 float over every input, double over samples
     python tools/ulp_sweep.py --stride 4096   float over every 4096th input
-    python tools/ulp_sweep.py --markdown      the table as it stands in the documentation
+    python tools/ulp_sweep.py --only exp      one function
 
 float results are compared with NumPy's in double, whose own error of about 2^-29 float ULPs
-does not count. double results are compared with mpmath where NumPy's long double says that they
-are among the worst, and with long double elsewhere.
+does not count; mpmath confirms the largest error. double results are compared with mpmath where
+NumPy's long double says that they are among the worst, and with long double elsewhere. The floats
+are shared among all processors.
 """
 
 from __future__ import annotations
@@ -18,10 +19,11 @@ import platform
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import mpmath as mp
 import numpy as np
@@ -45,8 +47,21 @@ TARGETS = {
         ],
     ),
 }
-PIECE = 1 << 22
+PIECE = 1 << 18
 SEED = 7
+COUNT = 300_000
+# Between NumPy's double and mpmath, in float ULPs.
+DOUBT = 1e-6
+
+
+class Worst(NamedTuple):
+    """The largest error, in ULPs, and its argument."""
+
+    error: float
+    at: float
+
+
+Errors = dict[str, Worst]
 
 
 @dataclass(frozen=True)
@@ -124,30 +139,66 @@ def float_inputs(function: Function, stride: int, start: int) -> Iterator[Array]
     """Yield every `stride`-th float of the domain, NaNs included."""
     for first in range(start, 1 << 32, PIECE * stride):
         bits = np.arange(first, min(first + PIECE * stride, 1 << 32), stride, dtype=np.uint64)
-        x = bits.astype(np.uint32).view(np.float32)
-        yield np.ascontiguousarray(x[~((x < function.low) | (x > function.high))])
+        yield inside(function, bits.astype(np.uint32).view(np.float32))
 
 
-def boundary_inputs() -> Array:
-    """Return the floats next to every power of two, of both signs."""
+def inside(function: Function, x: Array) -> Array:
+    """Return the part of x in the function's domain, NaNs included."""
+    outside = (x < function.low) | (x > function.high)
+    return np.ascontiguousarray(x[~outside]) if outside.any() else x
+
+
+def boundary_inputs(function: Function) -> Array:
+    """Return the floats of the domain next to every power of two, of both signs."""
     powers = np.arange(0, 1 << 31, 1 << 23, dtype=np.int64)
     near = (powers[:, None] + np.arange(-40, 41)).ravel()
     near = near[(near >= 0) & (near < 1 << 31)].astype(np.uint32)
-    return np.concatenate([near, near | np.uint32(1 << 31)]).astype(np.uint32).view(np.float32)
+    both = np.concatenate([near, near | np.uint32(1 << 31)]).astype(np.uint32)
+    return inside(function, both.view(np.float32))
 
 
-def sweep_float(function: Function, probe: Probe, inputs: Iterator[Array]) -> tuple[float, float]:
-    """Return the largest error and its argument."""
-    worst, argument = 0.0, 0.0
+def sweep_float(function: Function, probes: Mapping[str, Probe], inputs: Iterable[Array]) -> Errors:
+    """Return the largest error of each instruction set, as NumPy's double sees it."""
+    worst = dict.fromkeys(probes, Worst(0.0, 0.0))
     for x in inputs:
         if x.size == 0:
             continue
         with np.errstate(all="ignore"):
             want = function.wide(x.astype(np.float64))
-        error, where = probe.worst(probe(function.name, x), want)
-        if error > worst:
-            worst, argument = error, float(x[where])
-    return worst, argument
+        for name, probe in probes.items():
+            error, where = probe.worst(probe(function.name, x), want)
+            if error > worst[name].error:
+                worst[name] = Worst(error, float(x[where]))
+    return worst
+
+
+def sweep_every_float(function: Function, probes: Mapping[str, Probe], stride: int = 1) -> Errors:
+    """Return the largest error over every `stride`-th float, confirmed by mpmath."""
+    parts = os.cpu_count() or 1
+
+    def part(k: int) -> Errors:
+        return sweep_float(function, probes, float_inputs(function, parts * stride, k * stride))
+
+    with ThreadPoolExecutor(parts) as pool:
+        found = list(pool.map(part, range(parts)))
+    return {
+        name: confirmed(function, probe, max(errors[name] for errors in found))
+        for name, probe in probes.items()
+    }
+
+
+def confirmed(function: Function, probe: Probe, worst: Worst) -> Worst:
+    """Return the error that mpmath finds there; fail if NumPy's double was far from it."""
+    if not np.isfinite(worst.error):
+        return worst
+    x = np.array([worst.at], dtype=np.float32)
+    exact = exact_error(function, worst.at, float(probe(function.name, x)[0]), np.float32)
+    if abs(exact - worst.error) > DOUBT:
+        raise ArithmeticError(
+            f"{function.name} at {worst.at.hex()}: off by {worst.error} ULP in double, "
+            f"by {exact} in mpmath"
+        )
+    return Worst(exact, worst.at)
 
 
 def double_inputs(function: Function, count: int) -> Array:
@@ -168,8 +219,7 @@ def double_inputs(function: Function, count: int) -> Array:
         random.integers(0, 2**64, count, dtype=np.uint64).view(np.float64),
         np.array([0.0, -0.0, 1.0, -1.0, np.inf, -np.inf, np.nan, 5e-324, -5e-324]),
     ]
-    x = np.concatenate(parts)
-    return np.ascontiguousarray(x[~((x < function.low) | (x > function.high))])
+    return inside(function, np.concatenate(parts))
 
 
 def double_errors(got: Array, want: Array) -> Array:
@@ -186,55 +236,51 @@ def double_errors(got: Array, want: Array) -> Array:
     return narrow
 
 
-def exact_error(function: Function, x: float, got: float) -> float:
-    """Return the error of one double against mpmath, in ULPs."""
+def exact_error(function: Function, x: float, got: float, dtype: type = np.float64) -> float:
+    """Return the error of one result against mpmath, in ULPs of the dtype."""
+    info = np.finfo(dtype)
     with mp.workprec(200):
         value = function.exact(mp.mpf(x))
         if not mp.isfinite(value) or value == 0:
             return 0.0 if float(value) == got else np.inf
-        exponent = max(int(mp.frexp(value)[1]), -1021)
-        return float(abs(mp.mpf(got) - value) / mp.ldexp(1, exponent - 53))
+        exponent = max(int(mp.frexp(value)[1]) - 1, int(info.minexp))
+        return float(abs(mp.mpf(got) - value) / mp.ldexp(1, exponent - int(info.nmant)))
 
 
-def sweep_double(function: Function, probe: Probe, count: int) -> tuple[float, float]:
-    """Return the largest error and its argument."""
+def sweep_double(function: Function, probe: Probe, count: int) -> Worst:
+    """Return the largest error over samples, `count` of each kind."""
     x = double_inputs(function, count)
     got = probe(function.name, x)
     with np.errstate(all="ignore"):
         errors = double_errors(got, function.wide(x.astype(np.longdouble)))
     if np.isinf(errors).any():
-        where = int(np.argmax(errors))
-        return float(np.inf), float(x[where])
+        return Worst(np.inf, float(x[np.argmax(errors)]))
     candidates = np.argsort(errors)[-200:]
-    exact = [exact_error(function, float(x[i]), float(got[i])) for i in candidates]
-    worst = int(np.argmax(exact))
-    return exact[worst], float(x[candidates[worst]])
+    return max(
+        Worst(exact_error(function, float(x[i]), float(got[i])), float(x[i])) for i in candidates
+    )
 
 
 def main() -> int:
     """Print the errors; return 1 if one of them is above 1 ULP."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--stride", type=int, default=1, help="of the float inputs (1: all)")
-    parser.add_argument("--count", type=int, default=300_000, help="doubles of each kind")
-    parser.add_argument("--only", metavar="NAME", help="one function")
-    parser.add_argument("--markdown", action="store_true")
+    parser.add_argument("--count", type=int, default=COUNT, help="doubles of each kind")
+    parser.add_argument(
+        "--only", metavar="NAME", choices=[f.name for f in FUNCTIONS], help="one function"
+    )
     arguments = parser.parse_args()
-    row = "| {} | {} | {} | {:.3f} | {} |" if arguments.markdown else "{:18} {:8} {:9} {:.3f}  {}"
-    if arguments.markdown:
-        print("| function | dtype | instruction set | largest error (ULP) | at |")
-        print("|---|---|---|---|---|")
     largest = 0.0
     with tempfile.TemporaryDirectory() as folder:
+        built = probes(folder)
         for function in FUNCTIONS:
             if arguments.only not in {None, function.name}:
                 continue
-            for name, probe in probes(folder).items():
-                inputs = float_inputs(function, arguments.stride, 0)
-                for dtype, (error, x) in (
-                    ("float32", sweep_float(function, probe, inputs)),
-                    ("float64", sweep_double(function, probe, arguments.count)),
-                ):
-                    print(row.format(function.name, dtype, name, error, x.hex()), flush=True)
+            floats = sweep_every_float(function, built, arguments.stride)
+            for isa, probe in built.items():
+                doubles = sweep_double(function, probe, arguments.count)
+                for dtype, (error, at) in (("float32", floats[isa]), ("float64", doubles)):
+                    print(f"{function.name:18} {dtype} {isa:9} {error:.3f}  {at.hex()}", flush=True)
                     largest = max(largest, error)
     return int(largest > 1)
 
