@@ -8,10 +8,11 @@ PART ?=
 # Interpreters in which `make wheel` installs and tests the wheel.
 PYTHONS ?= $(PYTHON)
 
-.PHONY: help test large demo lint bench peers plots accuracy instructions sanitize fuzz wheel clean
+.PHONY: help test peers-tests large demo lint bench peers plots accuracy instructions sanitize fuzz wheel clean
 
 help:
 	@echo "make test      the package in a virtual environment, and its tests"
+	@echo "make peers-tests  scikit-learn's tests of its losses and trees, with fastloss below"
 	@echo "make demo      the flights of 2013, fitted and scored under three losses"
 	@echo "make lint      formatting, types, generated files"
 	@echo "make bench     every loss against plain NumPy"
@@ -33,6 +34,15 @@ help:
 
 test: .venv-test/installed
 	.venv-test/bin/python -m pytest -n auto
+
+# The first two variables let more of scikit-learn's tests run; the last is for the plugin.
+peers-tests: export SCIPY_ARRAY_API = 1
+peers-tests: export SKLEARN_RUN_FLOAT32_TESTS = 1
+peers-tests: export PYTHONPATH = tests/peers
+peers-tests: .venv-peers-tests/installed
+	.venv-peers-tests/bin/python -m pytest -c tests/peers/pytest.ini -p fastloss_in_sklearn -q \
+		tests/peers --pyargs sklearn._loss sklearn.linear_model.tests.test_linear_loss \
+		sklearn.linear_model._glm sklearn.ensemble._hist_gradient_boosting.tests.test_gradient_boosting
 
 demo: .venv-demo/installed
 	.venv-demo/bin/python demo/flights.py
