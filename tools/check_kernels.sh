@@ -18,10 +18,9 @@ FLAGS=(-std=gnu11 -fno-math-errno -fno-trapping-math -ffp-contract=fast -fopenmp
 SOURCES=(src/fastloss/kernels/*.c tests/kernels/harness.c)
 MEMORY=(-fsanitize=address,undefined -fno-sanitize-recover=all)
 
-build() { # name, compiler and flags
-    local name=$1 objects=$BUILD/$1.objects source job jobs=()
+compile() { # folder of the objects, compiler and flags
+    local objects=$1 source job jobs=()
     shift
-    echo "== $name: $*"
     rm -rf "$objects"
     mkdir -p "$objects"
     for source in "${SOURCES[@]}"; do
@@ -29,7 +28,14 @@ build() { # name, compiler and flags
         jobs+=($!)
     done
     for job in "${jobs[@]}"; do wait "$job"; done
-    "$@" "$objects"/*.o -o "$BUILD/$name" -lm
+}
+
+build() { # name, compiler and flags
+    local name=$1
+    shift
+    echo "== $name: $*"
+    compile "$BUILD/$name.objects" "$@"
+    "$@" "$BUILD/$name.objects"/*.o -o "$BUILD/$name" -lm
 }
 
 check() { # command
@@ -60,12 +66,10 @@ aarch64() {
 }
 
 targets() {
-    local target source
+    local target
     for target in {x86_64,aarch64}-{windows-gnu,macos,linux-musl}; do
         echo "== $target"
-        for source in "${SOURCES[@]}"; do
-            "$PYTHON" -m ziglang cc -target "$target" -O3 "${FLAGS[@]}" -c "$source" -o "$BUILD/object.o"
-        done
+        compile "$BUILD/target.objects" "$PYTHON" -m ziglang cc -target "$target" -O3
     done
 }
 
