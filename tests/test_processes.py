@@ -183,9 +183,16 @@ def test_threadpoolctl_limit(work: Callable[..., str]) -> None:
     work("""
 import os
 os.environ["OMP_NUM_THREADS"] = "4"
+import numpy as np
+from threadpoolctl import threadpool_info, threadpool_limits
+def pools(): return {p["filepath"]: p["num_threads"] for p in threadpool_info()}
+before = pools()
 import fastloss as fl
-from threadpoolctl import threadpool_limits
 assert fl.get_num_threads() == 4
+now = pools()
+assert before.items() <= now.items()
+fl.huber(np.zeros(300_000), np.ones(300_000), num_threads=2)
+assert pools() == now
 with threadpool_limits(1):
     assert fl.get_num_threads() == 1
     with fl.threads(3):
@@ -264,12 +271,24 @@ def test_no_floating_point_leaks(threads: int) -> None:
     hostile = np.array([np.nan, np.inf, -np.inf, 1e308, 5e-324, 0.0] * 20_000)
     rows = hostile.reshape(-1, 6)
     out = np.empty_like(hostile)
+    plain, grouped = (fl.Accumulator(["mse", "log_cosh"], groups=g) for g in (False, True))
+    plain._threads = grouped._threads = threads
+    by = np.arange(len(hostile)) % 7
     calls: list[Callable[[], object]] = [
         lambda: fl.huber(hostile[:8], hostile[8:16]),
         lambda: fl.mse.grad(hostile, hostile[::-1], out=out, num_threads=threads),
         lambda: fl.log_cosh.value_and_grad(hostile, hostile, out=out, num_threads=threads),
         lambda: fl.huber.grad(hostile, 1.0, reduction="sum"),
+        lambda: fl.mse.grad(rows, rows[0], num_threads=threads),
+        lambda: fl.rmse.value_and_grad(hostile, hostile[::-1], num_threads=threads),
+        lambda: fl.mae(hostile, hostile[::-1], sample_weight=hostile),
+        lambda: fl.mae(hostile[:8], hostile[8:16], sample_weight=hostile[:8]),
+        lambda: fl.squared_hinge(hostile > 0, hostile, margin=1e300),
         lambda: fl.softmax_cross_entropy.grad(np.ones_like(rows), rows, num_threads=threads),
+        lambda: plain.update(hostile[:8], hostile[8:16]),
+        lambda: plain.update(hostile, hostile[::-1], hostile),
+        lambda: grouped.update(hostile, hostile[::-1], by=by),
+        lambda: (plain.result(), grouped.result()),
     ]
     for call in calls:
         libm.feclearexcept(EXCEPTIONS)

@@ -440,6 +440,8 @@ cdef class Sums:
         cdef int labels = self._labels
         cdef int threads = current_threads() if self._threads is None else self._threads
         cdef bint small = groups * self.width <= 16 and losses <= 16, good = True
+        cdef fl_flags of_arithmetic
+        fl_flags_save(&of_arithmetic)
         if small:
             memset(few_cells, 0, groups * self.width * sizeof(fl_exact))
             memset(few_counts, 0, groups * self.counters * sizeof(int64_t))
@@ -464,6 +466,7 @@ cdef class Sums:
                         &fold.fold, &cells[i * self.width], &counts[i * self.counters],
                         &self.cells[slot * self.width], &self.counts[slot * self.counters])
         finally:
+            fl_flags_restore(&of_arithmetic)
             if not small:
                 free(cells)
                 free(counts)
