@@ -32,7 +32,7 @@ check() { # compiler
     nm --dynamic "$folder/package/fastloss/_core.abi3.so" | grep -q __asan_report
     LD_PRELOAD=$(runtime "$1" | paste -sd ' ') PYTHONPATH=$folder/package \
         ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 \
-        "$PYTHON" -m pytest -p no:cacheprovider "${TESTS[@]}"
+        "$PYTHON" -m pytest -q -p no:cacheprovider --capture=sys "${TESTS[@]}"
 }
 
 for compiler in $COMPILERS; do check "$compiler"; done

@@ -56,8 +56,8 @@ sanitize() {
 fuzz() {
     build fuzz clang -O1 -DFUZZ -fsanitize=fuzzer "${MEMORY[@]}"
     mkdir -p "$BUILD/corpus"
-    "$BUILD/fuzz" -max_len=512 -max_total_time="$SECONDS_OF_FUZZING" -print_final_stats=1 \
-        -artifact_prefix="$BUILD/" "$BUILD/corpus"
+    "$BUILD/fuzz" -max_len=512 -len_control=0 -max_total_time="$SECONDS_OF_FUZZING" -verbosity=0 \
+        -print_final_stats=1 -artifact_prefix="$BUILD/" "$BUILD/corpus"
 }
 
 aarch64() {
