@@ -7,7 +7,7 @@ PYTHON=${PYTHON:-python3}
 COMPILERS=${COMPILERS:-gcc clang}
 SANITIZERS="-fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer"
 # Of the tests of memory, those that limit or measure it cannot hold here.
-TESTS=(tests/test_{accumulator,any_call,api,domains,out,reductions,shapes,threads}.py)
+TESTS=(tests/test_{accumulator,any_call,api,domains,dtypes,out,reductions,shapes,threads}.py)
 
 # The runtime must come first in a process whose executable has none; with it the library whose
 # exceptions it intercepts.
