@@ -21,7 +21,7 @@ help:
 	@echo "make accuracy  errors of everything, beside other libraries; refreshes docs/accuracy.md"
 	@echo "make instructions  how many instructions each kernel takes, against the table in tools"
 	@echo "make large     arrays of more than 2^31 elements (24 GB of disk)"
-	@echo "make sanitize  the kernels under ASan, UBSan and TSan; needs gcc and clang"
+	@echo "make sanitize  kernels and extension under ASan, UBSan and TSan; needs gcc and clang"
 	@echo "make fuzz      the kernels under libFuzzer; needs clang"
 	@echo "make wheel     sdist and wheel, checked, installed and tested (PYTHONS=...)"
 
@@ -52,7 +52,7 @@ lint: .venv-lint/installed
 	.venv-lint/bin/ruff format --check .
 	.venv-lint/bin/mypy
 	PATH=.venv-lint/bin:$$PATH .venv-lint/bin/cython-lint src/fastloss/_core.pyx src/fastloss/_accumulate.pxi
-	.venv-lint/bin/clang-format --dry-run --Werror $$(find src tools -name '*.[ch]' ! -name _core.c)
+	.venv-lint/bin/clang-format --dry-run --Werror $$(find src tests tools -name '*.[ch]' ! -name _core.c)
 	.venv-lint/bin/python tools/coefficients.py --check
 	.venv-lint/bin/python tools/make_stub.py --check
 	.venv-lint/bin/zizmor --offline --quiet .github/workflows
@@ -75,8 +75,12 @@ instructions: .venv-test/installed
 large: .venv-test/installed
 	.venv-test/bin/python -m pytest -m large
 
-sanitize fuzz: .venv-test/installed
-	PYTHON=.venv-test/bin/python tools/check_kernels.sh $@
+sanitize: .venv-test/installed
+	PYTHON=.venv-test/bin/python tools/check_kernels.sh sanitize
+	PYTHON=.venv-test/bin/python tools/check_extension.sh
+
+fuzz: .venv-test/installed
+	PYTHON=.venv-test/bin/python tools/check_kernels.sh fuzz
 
 wheel: .venv-wheel/installed
 	.venv-wheel/bin/python tools/check_wheel.py $(PYTHONS)

@@ -29,7 +29,8 @@ FLAGS = [
     "-ffp-contract=fast",
     "-fopenmp-simd",
 ]
-UNIX_FLAGS = ["-g1", "-fvisibility=hidden", "-pthread"]
+# Debugging information would be a third of the wheel.
+UNIX_FLAGS = ["-g0", "-fvisibility=hidden", "-pthread"]
 # Without it gcc handles the first elements of every block one by one.
 OPTIONAL_FLAGS = ["--param=vect-max-peeling-for-alignment=0"]
 OPENMP_TEST = "#include <omp.h>\nint main(void) { return omp_get_max_threads() < 1; }\n"

@@ -8,6 +8,18 @@ import sys
 from collections.abc import Callable, Iterator
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+# The same examples in every run, for as long as they take.
+settings.register_profile(
+    "fastloss",
+    max_examples=25,
+    deadline=None,
+    derandomize=True,
+    database=None,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+settings.load_profile("fastloss")
 
 from fastloss import _core
 

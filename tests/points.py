@@ -137,6 +137,23 @@ def _predictions(name: str, dtype: str) -> list[float]:
     return _above_minus_one(dtype) if name == "squared_log_error" else _real(dtype)
 
 
+def rounds_to_jump(y: Array, z: Array, params: Params) -> Array:
+    """Return where z - y only rounds to the residual at which Huber's Hessian jumps.
+
+    There either side is right.
+    """
+    delta = y.dtype.type(params.get("delta", 1.0))
+    with np.errstate(all="ignore"):
+        r = z - y
+    return np.array(
+        [
+            abs(d) == delta and Fraction(float(b)) - Fraction(float(a)) != Fraction(float(d))
+            for a, b, d in zip(y, z, r, strict=True)
+        ],
+        dtype=bool,
+    )
+
+
 def elements(name: str, dtype: str, params: Params) -> tuple[Array, Array]:
     """Return targets and predictions of a pointwise loss, without those at a rounded jump."""
     pairs = list(itertools.product(_targets(name, dtype), _predictions(name, dtype)))
@@ -164,14 +181,7 @@ def elements(name: str, dtype: str, params: Params) -> tuple[Array, Array]:
     if name == "binary_cross_entropy":
         z = np.clip(z, 0, 1)
     if name == "huber":
-        # The Hessian jumps at |z - y| = delta: where z - y only rounds to it, either side is right.
-        delta = np.dtype(dtype).type(params.get("delta", 1.0))
-        with np.errstate(all="ignore"):
-            r = z - y
-        kept = [
-            abs(d) != delta or Fraction(float(b)) - Fraction(float(a)) == Fraction(float(d))
-            for a, b, d in zip(y, z, r, strict=True)
-        ]
+        kept = ~rounds_to_jump(y, z, params)
         y, z = y[kept], z[kept]
     return y.copy(), z.copy()
 

@@ -81,7 +81,9 @@ def _word_of_two(
 
 
 def _exact_ratio(a: Any, b: Any) -> Any:
-    if b == 0 and not mp.isnan(a):
+    if mp.isnan(a):
+        return a
+    if b == 0:
         return mpf(0) if a == 0 else mp.inf * mp.sign(a)
     return mpf(0) if a == 0 and not mp.isnan(b) else a / b
 

@@ -30,6 +30,9 @@ def test_elements(tmp_path: Path) -> None:
     squares = sum(value**2 for value in MARKED.values())
     assert fl.squared_error(y, z, reduction="sum") == squares
     assert fl.squared_error(y[::-1], z[::-1], reduction="sum") == squares
+    sums = fl.Accumulator("squared_error")
+    sums.update(y, z)
+    assert (sums.sums(), sums.count) == ({"squared_error": squares}, N)
     y[N - 1] = 5
     assert fl.squared_error(y, z, reduction="sum") == squares - 25
     with pytest.raises(ValueError, match=rf"index \({N - 1},\)"):
@@ -56,6 +59,11 @@ def test_rows_times_classes(tmp_path: Path) -> None:
     labels[-1] = classes - 1
     got = fl.sparse_softmax_cross_entropy(labels, z, reduction="sum")
     np.testing.assert_allclose(got, wanted - 100, rtol=1e-6)
+    fl.sparse_softmax_cross_entropy.grad(labels, z, reduction="sum", out=z)
+    np.testing.assert_allclose(z[[0, -2], 0], 1 / classes - 1, rtol=1e-6)
+    np.testing.assert_allclose(z[[0, -2], -1], 1 / classes, rtol=1e-6)
+    assert z[-1, 0] == np.exp(np.float32(-100))
+    assert abs(z[-1, -1]) < 1e-40
     labels[-1] = classes
     with pytest.raises(ValueError, match=rf"index \({rows - 1},\)"):
         fl.sparse_softmax_cross_entropy(labels, z)

@@ -93,13 +93,21 @@ def now(): return int(open("/proc/self/statm").read().split()[1]) * resource.get
 y, z = np.zeros(50), np.full(50, 0.5)
 labels, rows = np.zeros(5, int), np.full((5, 10), 0.5)
 bad = np.full(50, 2.0)
+out = np.empty_like(z)
+table = fl.Accumulator(["huber", "rmse"], groups=True)
 def calls(n):
     for i in range(n):
         fl.huber(y, z); fl.huber.value_and_grad(y, z); fl.huber.grad_and_hess(y, z)
         fl.huber(y, z, delta=1.0 + i % 50)
         fl.nll.value_and_grad(labels, rows, sample_weight=2.0)
         fl.mse.grad(y, 0.5)
+        fl.rmse.grad(y[::2], z[::-2], sample_weight=y[1::2] + 1)
+        fl.mse.value_and_grad(y, z.tolist(), out=out)
+        fl.get("huber", delta=2.0).grad(y.astype(">f4"), z)
+        if i % 10 == 0: table.update(y, z, z, by=labels.repeat(10)); table.result()
         try: fl.bce(y, bad)
+        except ValueError: pass
+        try: fl.mse.grad(y, z, out=rows)
         except ValueError: pass
 calls(2000)
 before = now()
@@ -133,4 +141,39 @@ except MemoryError:
 else:
     raise SystemExit("no MemoryError")
 assert fl.huber(z, z, num_threads=4) == 0
+""")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs RLIMIT_AS")
+def test_no_memory_at_all(python: Callable[..., str]) -> None:
+    """Where not even the space for a few blocks is left."""
+    python("""
+import resource, numpy as np, fastloss as fl
+z = np.full(100_000, 0.1)
+small = z[:9000].astype(">f4")
+rows = z.reshape(-1, 10)
+sums = fl.Accumulator(["huber", "mae"])
+calls = [
+    lambda: fl.huber(small, z[:9000]),
+    lambda: fl.huber(z[::2], z[::-2], num_threads=4),
+    lambda: fl.softmax_cross_entropy(rows, rows),
+    lambda: fl.mse.grad(z[:, None], np.float64(0.5)),
+    lambda: sums.update(z, z),
+]
+def outcome(call):
+    try: call()
+    except MemoryError as error: return error
+assert [outcome(call) for call in calls] == [None] * len(calls)
+used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (used + (4 << 20), resource.RLIM_INFINITY))
+taken, size = [], 1 << 20
+while size >= 1 << 13:
+    try: taken.append(np.empty(size, np.uint8))
+    except MemoryError: size //= 2
+errors = [outcome(call) for call in calls]
+del taken
+assert all(isinstance(error, MemoryError) for error in errors), errors
+assert sums.count == len(z)
+assert [outcome(call) for call in calls] == [None] * len(calls)
+assert sums.count == 2 * len(z) and fl.huber(z, z, num_threads=4) == 0
 """)

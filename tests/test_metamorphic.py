@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from samples import DTYPES, REDUCED, Sample, same_bits, sample
 
@@ -14,15 +14,6 @@ import fastloss as fl
 from fastloss import _core
 from fastloss._losses import Record
 
-settings.register_profile(
-    "fastloss",
-    max_examples=25,
-    deadline=None,
-    derandomize=True,
-    database=None,
-    suppress_health_check=[HealthCheck.too_slow],
-)
-settings.load_profile("fastloss")
 EVERY_LOSS = pytest.mark.parametrize("record", REDUCED, ids=lambda r: r.name)
 SEEDS = st.integers(0, 2**32 - 1)
 SIZES = st.one_of(st.integers(1, 40), st.integers(1, 5000))

@@ -7,6 +7,7 @@ import ctypes.util
 import math
 import os
 import platform
+import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -128,28 +129,35 @@ ENDLESS = {
 @pytest.mark.parametrize("threads", [1, 2])
 @pytest.mark.parametrize("call", ENDLESS)
 def test_interrupt(call: str, threads: int, work: Callable[..., str]) -> None:
-    """Ctrl-C ends a call that would take hours, and the call returns nothing."""
-    work(f"""
+    """Ctrl-C ends a call that would take hours within 0.2 s, and the call returns nothing.
+
+    On a machine with much else to do, one in a few attempts is enough.
+    """
+    waited = work(f"""
 import os, signal, threading, time
 import numpy as np, fastloss as fl
 big = np.broadcast_to(np.linspace(-3, 3, 1 << 20), (1 << 16, 1 << 20))
 swapped = np.broadcast_to(big[0].astype(">f4"), big.shape)
 rows = np.broadcast_to(np.full((1 << 16, 8), 0.125), (1 << 17, 1 << 16, 8))
-result, sent = None, []
+result, sent, waited = None, [0], 1
 def interrupt():
-    sent.append(time.perf_counter())
+    sent[0] = time.perf_counter()
     os.kill(os.getpid(), signal.SIGINT)
 fl.set_num_threads({threads})
-threading.Timer(0.3, interrupt).start()
-try:
-    result = {ENDLESS[call]}
-except KeyboardInterrupt:
-    print(time.perf_counter() - sent[0])
-else:
-    raise SystemExit("not interrupted")
-assert result is None
-assert fl.huber(rows[0, 0], rows[1, 1]) == 0  # and the next call works
+for _ in range(5):
+    if waited < 0.2: break
+    threading.Timer(0.3, interrupt).start()
+    try:
+        result = {ENDLESS[call]}
+    except KeyboardInterrupt:
+        waited = time.perf_counter() - sent[0]
+    else:
+        raise SystemExit("not interrupted")
+    assert result is None
+    assert fl.huber(rows[0, 0], rows[1, 1]) == 0  # and the next call works
+print(waited)
 """)
+    assert float(waited) < 0.2
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs signals")
@@ -175,9 +183,16 @@ def test_threadpoolctl_limit(work: Callable[..., str]) -> None:
     work("""
 import os
 os.environ["OMP_NUM_THREADS"] = "4"
+import numpy as np
+from threadpoolctl import threadpool_info, threadpool_limits
+def pools(): return {p["filepath"]: p["num_threads"] for p in threadpool_info()}
+before = pools()
 import fastloss as fl
-from threadpoolctl import threadpool_limits
 assert fl.get_num_threads() == 4
+now = pools()
+assert before.items() <= now.items()
+fl.huber(np.zeros(300_000), np.ones(300_000), num_threads=2)
+assert pools() == now
 with threadpool_limits(1):
     assert fl.get_num_threads() == 1
     with fl.threads(3):
@@ -197,6 +212,41 @@ def test_quota(tmp_path: Path) -> None:
     assert _threads._quota_of(tmp_path) == 2
     (tmp_path / "cpu.cfs_quota_us").write_text("-1\n")
     assert _threads._quota_of(tmp_path) == math.inf
+
+
+def test_quota_of_the_groups_around(tmp_path: Path) -> None:
+    """The least of the group's own quota and those of the groups that it lies in."""
+    own, root = tmp_path / "own", tmp_path / "root"
+    for of_cpu, folder, write in [
+        ("0::/slice/service/scope", root, version_2),
+        ("4:memory:/other\n3:cpu,cpuacct:/slice/service/scope", root / "cpu,cpuacct", version_1),
+        ("3:cpu:/slice/service/scope", root / "cpu", version_1),
+    ]:
+        own.write_text(of_cpu + "\n")
+        (folder / "slice/service/scope").mkdir(parents=True)
+        assert _threads._quota(root, own) == math.inf
+        for inner, processors, wanted in [
+            ("slice/service/scope", 8, 8),
+            ("slice", 3, 3),
+            ("slice/service", 5, 3),
+            ("", 2, 2),
+            ("elsewhere", 1, 2),
+        ]:
+            write(folder / inner, processors)
+            assert _threads._quota(root, own) == wanted
+        shutil.rmtree(root)
+    assert _threads._quota(root, tmp_path / "none") == math.inf
+
+
+def version_1(folder: Path, processors: int) -> None:
+    folder.mkdir(exist_ok=True)
+    (folder / "cpu.cfs_quota_us").write_text(f"{processors}00000\n")
+    (folder / "cpu.cfs_period_us").write_text("100000\n")
+
+
+def version_2(folder: Path, processors: int) -> None:
+    folder.mkdir(exist_ok=True)
+    (folder / "cpu.max").write_text(f"{processors}00000 100000\n")
 
 
 def test_quota_limits_threads(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -221,12 +271,24 @@ def test_no_floating_point_leaks(threads: int) -> None:
     hostile = np.array([np.nan, np.inf, -np.inf, 1e308, 5e-324, 0.0] * 20_000)
     rows = hostile.reshape(-1, 6)
     out = np.empty_like(hostile)
+    plain, grouped = (fl.Accumulator(["mse", "log_cosh"], groups=g) for g in (False, True))
+    plain._threads = grouped._threads = threads
+    by = np.arange(len(hostile)) % 7
     calls: list[Callable[[], object]] = [
         lambda: fl.huber(hostile[:8], hostile[8:16]),
         lambda: fl.mse.grad(hostile, hostile[::-1], out=out, num_threads=threads),
         lambda: fl.log_cosh.value_and_grad(hostile, hostile, out=out, num_threads=threads),
         lambda: fl.huber.grad(hostile, 1.0, reduction="sum"),
+        lambda: fl.mse.grad(rows, rows[0], num_threads=threads),
+        lambda: fl.rmse.value_and_grad(hostile, hostile[::-1], num_threads=threads),
+        lambda: fl.mae(hostile, hostile[::-1], sample_weight=hostile),
+        lambda: fl.mae(hostile[:8], hostile[8:16], sample_weight=hostile[:8]),
+        lambda: fl.squared_hinge(hostile > 0, hostile, margin=1e300),
         lambda: fl.softmax_cross_entropy.grad(np.ones_like(rows), rows, num_threads=threads),
+        lambda: plain.update(hostile[:8], hostile[8:16]),
+        lambda: plain.update(hostile, hostile[::-1], hostile),
+        lambda: grouped.update(hostile, hostile[::-1], by=by),
+        lambda: (plain.result(), grouped.result()),
     ]
     for call in calls:
         libm.feclearexcept(EXCEPTIONS)

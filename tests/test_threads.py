@@ -235,3 +235,24 @@ def test_many_python_threads_at_once() -> None:
     for worker in workers:
         worker.join()
     assert not failures
+
+
+def test_threads_that_share_an_accumulator() -> None:
+    """Small batches take turns."""
+    y, z = np.zeros((2, 90), np.float32)
+    sums = fl.Accumulator(["squared_error", "huber"])
+    workers = [
+        threading.Thread(
+            target=lambda: [sums.update(y, z + k) for k in range(3) for _ in range(500)]
+        )
+        for _ in range(4)
+    ]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    assert sums.count == 4 * 3 * 500 * 90
+    assert sums.sums() == {
+        "squared_error": (0 + 1 + 4) * 180_000,
+        "huber": (0 + 0.5 + 1.5) * 180_000,
+    }

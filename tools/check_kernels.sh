@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Build the kernels without Python (tests/kernels/harness.c) and run their own tests:
 #
-#   tools/check_kernels.sh sanitize   under ASan and UBSan with gcc and clang, the team under TSan
+#   tools/check_kernels.sh sanitize   under ASan and UBSan with gcc and clang, under TSan with clang
 #   tools/check_kernels.sh fuzz       libFuzzer with ASan and UBSan, for SECONDS_OF_FUZZING
 #   tools/check_kernels.sh aarch64    cross-compiled, under qemu
 #   tools/check_kernels.sh targets    compiled for Windows, macOS and musl by zig (Python's ziglang)
@@ -15,14 +15,27 @@ PASSES=${PASSES:-5000}
 BUILD=build/kernels
 FLAGS=(-std=gnu11 -fno-math-errno -fno-trapping-math -ffp-contract=fast -fopenmp-simd -g
     -Wall -Wextra -Werror -Wno-pass-failed -Isrc/fastloss/kernels "-I$BUILD")
-SOURCES=(src/fastloss/kernels/*.c)
+SOURCES=(src/fastloss/kernels/*.c tests/kernels/harness.c)
 MEMORY=(-fsanitize=address,undefined -fno-sanitize-recover=all)
+
+compile() { # folder of the objects, compiler and flags
+    local objects=$1 source job jobs=()
+    shift
+    rm -rf "$objects"
+    mkdir -p "$objects"
+    for source in "${SOURCES[@]}"; do
+        "$@" "${FLAGS[@]}" -c "$source" -o "$objects/$(basename "$source" .c).o" &
+        jobs+=($!)
+    done
+    for job in "${jobs[@]}"; do wait "$job"; done
+}
 
 build() { # name, compiler and flags
     local name=$1
     shift
     echo "== $name: $*"
-    "$@" "${FLAGS[@]}" "${SOURCES[@]}" tests/kernels/harness.c -o "$BUILD/$name" -lm
+    compile "$BUILD/$name.objects" "$@"
+    "$@" "$BUILD/$name.objects"/*.o -o "$BUILD/$name" -lm
 }
 
 check() { # command
@@ -36,17 +49,15 @@ sanitize() {
         build "memory-$compiler" "$compiler" -O1 "${MEMORY[@]}"
         check "$BUILD/memory-$compiler"
     done
-    # libomp tells TSan of its barriers through the tool archer; that of gcc tells it nothing.
-    build threads clang -O1 -fopenmp -fsanitize=thread
-    OMP_NUM_THREADS=3 TSAN_OPTIONS="ignore_noninstrumented_modules=1 halt_on_error=1" \
-        "$BUILD/threads" random "$PASSES"
+    build threads clang -O1 -pthread -fsanitize=thread
+    TSAN_OPTIONS=halt_on_error=1 "$BUILD/threads" random "$PASSES"
 }
 
 fuzz() {
     build fuzz clang -O1 -DFUZZ -fsanitize=fuzzer "${MEMORY[@]}"
     mkdir -p "$BUILD/corpus"
-    "$BUILD/fuzz" -max_len=512 -max_total_time="$SECONDS_OF_FUZZING" -print_final_stats=1 \
-        -artifact_prefix="$BUILD/" "$BUILD/corpus"
+    "$BUILD/fuzz" -max_len=512 -len_control=0 -max_total_time="$SECONDS_OF_FUZZING" -verbosity=0 \
+        -print_final_stats=1 -artifact_prefix="$BUILD/" "$BUILD/corpus"
 }
 
 aarch64() {
@@ -55,12 +66,10 @@ aarch64() {
 }
 
 targets() {
-    local target source
+    local target
     for target in {x86_64,aarch64}-{windows-gnu,macos,linux-musl}; do
         echo "== $target"
-        for source in "${SOURCES[@]}" tests/kernels/harness.c; do
-            "$PYTHON" -m ziglang cc -target "$target" -O3 "${FLAGS[@]}" -c "$source" -o "$BUILD/object.o"
-        done
+        compile "$BUILD/target.objects" "$PYTHON" -m ziglang cc -target "$target" -O3
     done
 }
 

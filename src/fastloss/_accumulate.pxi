@@ -339,6 +339,9 @@ cdef class Sums:
 
     `update` folds a batch of rows into the only group, at once where the arrays are ndarrays of
     the dtypes of the last batch; anything else goes to `_update` of the subclass.
+
+    Without the interpreter's lock, critical sections keep threads that share an instance apart;
+    they end where a large batch lets other threads run, and `Fold.busy` goes on from there.
     """
 
     cdef fl_exact *cells
@@ -365,6 +368,7 @@ cdef class Sums:
         """Cells and counts of a group; there is none yet."""
         self.width, self.counters = width, counters
 
+    @cython.critical_section
     def _resize(self, ptrdiff_t groups):
         """Drop the last groups, or append some, which are zeros."""
         cdef ptrdiff_t capacity = self.capacity
@@ -389,6 +393,7 @@ cdef class Sums:
                 (groups - self._size) * self.counters * sizeof(int64_t))
         self._size = groups
 
+    @cython.critical_section
     def update(self, y_true, y_pred, sample_weight=None, by=None):
         """Fold in a batch of rows.
 
@@ -418,6 +423,7 @@ cdef class Sums:
         elif not self.fold_in(y_true, y_pred, sample_weight, None, None, 1):
             self._raise_domain_error(y_true, y_pred)
 
+    @cython.critical_section
     def _fold_in(self, cnp.ndarray y, cnp.ndarray z, w, group, slots):
         """Fold in rows; `slots` are the groups of this table that `group` numbers.
 
@@ -440,6 +446,8 @@ cdef class Sums:
         cdef int labels = self._labels
         cdef int threads = current_threads() if self._threads is None else self._threads
         cdef bint small = groups * self.width <= 16 and losses <= 16, good = True
+        cdef fl_flags of_arithmetic
+        fl_flags_save(&of_arithmetic)
         if small:
             memset(few_cells, 0, groups * self.width * sizeof(fl_exact))
             memset(few_counts, 0, groups * self.counters * sizeof(int64_t))
@@ -451,7 +459,8 @@ cdef class Sums:
         try:
             if cells == NULL or counts == NULL or flags == NULL:
                 raise MemoryError(f"sums of a batch of {groups} groups")
-            fold.run(y, z, w, group, groups, threads, cells, counts, flags)
+            with cython.critical_section(fold):  # parts of a batch share it
+                fold.run(y, z, w, group, groups, threads, cells, counts, flags)
             for i in range(losses):
                 labels |= flags[i] & (FL_SAW_ZERO | FL_SAW_MINUS)
                 good = good and not flags[i] & (FL_BAD_TRUE | FL_BAD_PRED)
@@ -464,6 +473,7 @@ cdef class Sums:
                         &fold.fold, &cells[i * self.width], &counts[i * self.counters],
                         &self.cells[slot * self.width], &self.counts[slot * self.counters])
         finally:
+            fl_flags_restore(&of_arithmetic)
             if not small:
                 free(cells)
                 free(counts)
@@ -473,12 +483,15 @@ cdef class Sums:
     def _add_group(self, ptrdiff_t slot, Sums other, ptrdiff_t other_slot):
         """Add a group of another table of the same width."""
         cdef ptrdiff_t i
-        for i in range(self.width):
-            fl_exact_merge(
-                &self.cells[slot * self.width + i], &other.cells[other_slot * self.width + i])
-        for i in range(self.counters):
-            self.counts[slot * self.counters + i] += other.counts[other_slot * self.counters + i]
+        with cython.critical_section(self, other):
+            for i in range(self.width):
+                fl_exact_merge(
+                    &self.cells[slot * self.width + i], &other.cells[other_slot * self.width + i])
+            for i in range(self.counters):
+                self.counts[slot * self.counters + i] += (
+                    other.counts[other_slot * self.counters + i])
 
+    @cython.critical_section
     def _sum(self, ptrdiff_t slot, int cell):
         """A sum as an integer in units of 2^-1074, and the terms that were nan, inf and -inf."""
         cdef fl_exact *sum = &self.cells[slot * self.width + cell]
@@ -488,6 +501,7 @@ cdef class Sums:
             (sum.nans, sum.infinities, sum.minus_infinities),
         )
 
+    @cython.critical_section
     def _set_sum(self, ptrdiff_t slot, int cell, total, tuple special):
         cdef fl_exact *sum = &self.cells[slot * self.width + cell]
         cdef const uint64_t[::1] limbs = np.frombuffer(
@@ -497,9 +511,11 @@ cdef class Sums:
             sum.limbs[i] = limbs[i]
         sum.nans, sum.infinities, sum.minus_infinities = special
 
+    @cython.critical_section
     def _count(self, ptrdiff_t slot, int counter):
         return self.counts[slot * self.counters + counter]
 
+    @cython.critical_section
     def _set_count(self, ptrdiff_t slot, int counter, int64_t count):
         self.counts[slot * self.counters + counter] = count
 

@@ -385,8 +385,6 @@ cdef int execute(const fl_plan *plan, int threads, bint weights, Total *total) e
     cdef int team = team_size(plan, threads, count), thread
     cdef Work work = Work(plan, chunk, team, weights, NULL, NULL, NULL)
     cdef bint ready
-    cdef fl_flags flags
-    fl_flags_save(&flags)
     work.stretches = <fl_stretch *>calloc(team, sizeof(fl_stretch))
     work.scratch = <void **>calloc(team, sizeof(void *))
     work.parts = <Part *>calloc(count, sizeof(Part))
@@ -402,7 +400,6 @@ cdef int execute(const fl_plan *plan, int threads, bint weights, Total *total) e
             run_slices(&work, count)
         combine(work.parts, count, chunk, plan.size, total)
     finally:
-        fl_flags_restore(&flags)
         if work.scratch != NULL:
             for thread in range(team):
                 fl_scratch_free(work.scratch[thread])
@@ -415,12 +412,10 @@ cdef int execute(const fl_plan *plan, int threads, bint weights, Total *total) e
 cdef int execute_one(const fl_plan *plan, bint weights, Total *total) except -1:
     """A pass of one chunk, without the machinery for many."""
     cdef Part part
-    cdef fl_flags flags
     cdef void *scratch = NULL
     part.sums[0] = [0, 0]
     part.sums[1] = [0, 0]
     part.flags = 0
-    fl_flags_save(&flags)
     if needs_scratch(plan):
         scratch = fl_scratch_new(plan)
         if scratch == NULL:
@@ -433,7 +428,6 @@ cdef int execute_one(const fl_plan *plan, bint weights, Total *total) except -1:
     if scratch != NULL:
         fl_scratch_free(scratch)
     combine(&part, 1, plan.size, plan.size, total)
-    fl_flags_restore(&flags)
     return 0
 
 
@@ -792,8 +786,6 @@ def reduced(
     cdef fl_sum *sums = NULL
     cdef ptrdiff_t i, count, start = 0, stop
     cdef double looked = fl_seconds()
-    cdef fl_flags fp_flags
-    fl_flags_save(&fp_flags)
     dims[0] = 2 if mode == "grad_hess" else 1
     dims[1] = 1
     for length in shape[len(shape) - kept_ndim:]:
@@ -822,7 +814,6 @@ def reduced(
         for i in range(count):
             (<double *>cnp.PyArray_DATA(totals))[i] = fl_sum_result(sums[i])
     finally:
-        fl_flags_restore(&fp_flags)
         fl_scratch_free(scratch)
         free(sums)
     return out_of_domain(flags), totals
@@ -939,6 +930,15 @@ cdef class ShortPath:
             threads)
 
     cdef answer(self, Call call, y_true, y_pred, dict kwargs):
+        """The result; floating-point flags are left as they were."""
+        cdef fl_flags flags
+        fl_flags_save(&flags)
+        try:
+            return self.answer_any(call, y_true, y_pred, kwargs)
+        finally:
+            fl_flags_restore(&flags)
+
+    cdef answer_any(self, Call call, y_true, y_pred, dict kwargs):
         cdef Keywords keywords
         if not kwargs:
             result = self.run(call, y_true, y_pred, None, MEAN, None, current_threads())
@@ -993,16 +993,6 @@ cdef class ShortPath:
         self, Call call, y_true, y_pred, weight, Reduction reduction, out, int threads
     ):
         """The result, or None if this is a call for the general path."""
-        cdef fl_flags flags
-        fl_flags_save(&flags)
-        try:
-            return self.answer_plain(call, y_true, y_pred, weight, reduction, out, threads)
-        finally:
-            fl_flags_restore(&flags)
-
-    cdef answer_plain(
-        self, Call call, y_true, y_pred, weight, Reduction reduction, out, int threads
-    ):
         cdef fl_plan plan
         cdef Total total
         cdef cnp.ndarray y, z

@@ -12,7 +12,7 @@ import math
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from fastloss import _core
 
@@ -78,22 +78,26 @@ def _from_environment() -> int | None:
     return None
 
 
-def _quota(root: Path = Path("/sys/fs/cgroup")) -> float:
-    """Processors' worth of time that the control group allows, `inf` without a limit."""
+def _quota(root: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/self/cgroup")) -> float:
+    """Processors' worth of time that the control group allows, `inf` without a limit.
+
+    What limits a group also limits those within it.
+    """
     try:
-        lines = Path("/proc/self/cgroup").read_text().splitlines()
+        lines = own.read_text().splitlines()
     except OSError:
         return math.inf
     quota = math.inf
     for line in lines:
         _, controllers, group = line.split(":", 2)
         if controllers == "":
-            directories = [root / group.strip("/"), root]
+            roots = [root]
         elif "cpu" in controllers.split(","):
-            directories = [root / controllers / group.strip("/"), root / "cpu"]
+            roots = [root / controllers, root / "cpu"]
         else:
             continue
-        for directory in directories:
+        inner = PurePosixPath(group.strip("/"))
+        for directory in (r / outer for r in roots for outer in (inner, *inner.parents)):
             quota = min(quota, _quota_of(directory))
     return quota
 

@@ -2,7 +2,7 @@
  *
  *   harness values    results of the pointwise losses against exact ones (table.h)
  *   harness random N  N random passes: in arrays of exactly their size, in other layouts, in a
- * team; all with the same results, bit for bit
+ * team; all with the same results, bit for bit; and exact sums
  *
  * Built with -DFUZZ it is a target of libFuzzer, which chooses the bytes of such a pass. */
 #include <math.h>
@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "pipeline.h"
+#include "superaccumulator.h"
 #include "team.h"
 
 #define CHECK(condition)                                                  \
@@ -47,25 +48,33 @@ static void fill(bytes *b, void *to, size_t size) {
 
 /* ---- a pass, its chunks shared among a team ---- */
 
+enum { TEAM = 3, MOST_CHUNKS = 4096, LONG_JOB = 1000000 /* ns */ };
+
 typedef struct {
   const fl_plan *plan;
-  ptrdiff_t chunk, count;
+  ptrdiff_t chunk;
   int team;
-  void *scratch[4];
+  fl_stretch stretches[TEAM];
+  void *scratch[TEAM];
+  long taken[TEAM]; /* chunks */
   struct {
     fl_sum sums[2];
     int64_t flags;
-  } parts[4096];
+  } parts[MOST_CHUNKS];
 } shared_work;
+
+/* Chunks that were taken by other threads than the caller. */
+static long taken_by_helpers = 0;
 
 static void member_chunks(int member, void *context) {
   shared_work *work = context;
   const fl_plan *plan = work->plan;
-  for (ptrdiff_t i = work->count * member / work->team; i < work->count * (member + 1) / work->team;
-       i++) {
+  ptrdiff_t i = fl_take(work->stretches, work->team, member);
+  for (; i >= 0; i = fl_take(work->stretches, work->team, member)) {
     const ptrdiff_t start = i * work->chunk, end = start + work->chunk;
     work->parts[i].flags = fl_run(plan, start, end < plan->size ? end : plan->size,
                                   work->scratch[member], work->parts[i].sums);
+    work->taken[member]++;
   }
 }
 
@@ -79,19 +88,21 @@ static totals run(const fl_plan *plan, int team) {
   CHECK(work);
   work->plan = plan;
   work->chunk = fl_chunk(plan);
-  work->count = (plan->size + work->chunk - 1) / work->chunk;
   work->team = team;
-  CHECK(work->count <= 4096);
+  const ptrdiff_t count = (plan->size + work->chunk - 1) / work->chunk;
+  CHECK(count <= MOST_CHUNKS);
   for (int i = 0; i < team; i++) CHECK(work->scratch[i] = fl_scratch_new(plan));
-  fl_team_run(team, member_chunks, work);
+  fl_share_out(work->stretches, team, 0, count);
+  fl_team_run(team, member_chunks, work, LONG_JOB);
   fl_sum loss = {0, 0}, weight = {0, 0};
   totals result = {0, 0, 0};
-  for (ptrdiff_t i = 0; i < work->count; i++) {
+  for (ptrdiff_t i = 0; i < count; i++) {
     fl_sum_add(&loss, fl_sum_result(work->parts[i].sums[0]));
     fl_sum_add(&weight, fl_sum_result(work->parts[i].sums[1]));
     result.flags |= work->parts[i].flags;
   }
   for (int i = 0; i < team; i++) fl_scratch_free(work->scratch[i]);
+  for (int i = 1; i < team; i++) taken_by_helpers += work->taken[i];
   free(work);
   result.loss = fl_sum_result(loss);
   result.weight = fl_sum_result(weight);
@@ -152,13 +163,10 @@ static int outputs(fl_mode mode) {
   return mode <= FL_WSUM ? 0 : mode == FL_LOSS_GRAD || mode == FL_GRAD_HESS ? 2 : 1;
 }
 
-static void run_bytes(const uint8_t *data, size_t size) {
-  bytes b = {data, size, 0};
-  const fl_table *tables[FL_MAX_TABLES];
-  fl_compiled(tables);
+static void run_pass(bytes b, const fl_table *table) {
   fl_plan *plan = calloc(1, sizeof *plan);
   CHECK(plan);
-  plan->table = tables[below(&b, (unsigned)fl_runnable())];
+  plan->table = table;
   plan->dtype = (fl_dtype)below(&b, FL_DTYPES);
   plan->mode = (fl_mode)below(&b, FL_MODES);
   const int rowwise = (int)below(&b, 2), plain = (int)below(&b, 2);
@@ -225,7 +233,7 @@ static void run_bytes(const uint8_t *data, size_t size) {
       plan->out[i].strides[0] = step * (ptrdiff_t)item;
       plan->out_class[i] = losses ? 0 : (ptrdiff_t)item;
     }
-    total[turn] = run(plan, turn ? 3 : 1);
+    total[turn] = run(plan, turn ? TEAM : 1);
   }
   for (int i = 0; i < outputs(plan->mode); i++)
     compare(plan, i, out[0][i], out[1][i], lengths[i] / plan->size);
@@ -235,6 +243,44 @@ static void run_bytes(const uint8_t *data, size_t size) {
   for (int i = 0; i < 3; i++) free(memory[i]);
   free(class_weight);
   free(plan);
+}
+
+/* ---- exact sums: of blocks of numbers, of any bits or near each other, and of one by one ---- */
+
+static void add_up(bytes b, const fl_table *table) {
+  const fl_dtype dtype = (fl_dtype)below(&b, FL_DTYPES);
+  const ptrdiff_t n = (ptrdiff_t)below(&b, FL_BLOCK + 1);
+  const size_t size = (size_t)n * (dtype == FL_F32 ? sizeof(float) : sizeof(double));
+  const int near = (int)below(&b, 2), exponent = (int)below(&b, 256) - 128;
+  void *x = fresh(size), *wide = fresh((size_t)n * sizeof(double));
+  fill(&b, x, size);
+  for (ptrdiff_t i = 0; near && i < n; i++) {
+    const double v = ldexp((int)next(&b) - 128, exponent);
+    if (dtype == FL_F32)
+      ((float *)x)[i] = (float)v;
+    else
+      ((double *)x)[i] = v;
+  }
+  fl_exact block = {0}, single = {0}, both = {0};
+  fl_exact_add_block(&block, table, dtype, n, x, wide);
+  for (ptrdiff_t i = 0; i < n; i++) fl_exact_add(&single, element(x, i, dtype));
+  CHECK(memcmp(&block, &single, sizeof block) == 0);
+  for (ptrdiff_t i = 0; i < 2 * n; i++) fl_exact_add(&both, element(x, i % n, dtype));
+  fl_exact_merge(&block, &single);
+  CHECK(memcmp(&block, &both, sizeof block) == 0);
+  free(x);
+  free(wide);
+}
+
+static void run_bytes(const uint8_t *data, size_t size) {
+  bytes b = {data, size, 0};
+  const fl_table *tables[FL_MAX_TABLES];
+  fl_compiled(tables);
+  const fl_table *table = tables[below(&b, (unsigned)fl_runnable())];
+  if (below(&b, 8) == 0)
+    add_up(b, table);
+  else
+    run_pass(b, table);
 }
 
 #ifdef FUZZ
@@ -255,7 +301,8 @@ static void run_random(long count) {
     }
     run_bytes(data, sizeof data);
   }
-  printf("%ld random passes\n", count);
+  printf("%ld random passes, %ld chunks by helpers of the team\n", count, taken_by_helpers);
+  CHECK(count < 1000 || taken_by_helpers > 0);
 }
 
 /* ---- values ---- */

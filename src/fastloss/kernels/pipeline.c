@@ -936,7 +936,8 @@ void fl_run_weights(const fl_plan *plan, ptrdiff_t start, ptrdiff_t stop, void *
       load_row_weights(plan, at, n, rows->wide_label, rows->w);
       w = rows->w;
     } else {
-      w = weights_at(plan, at, n, ((pointwise_scratch *)scratch)->w);
+      pointwise_scratch *elements = scratch; /* NULL if the weights are used as they lie */
+      w = weights_at(plan, at, n, elements ? elements->w : NULL);
     }
     fl_sum_add(sum, plan->table->total[plan->dtype](n, w));
   }
