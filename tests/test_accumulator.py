@@ -469,6 +469,43 @@ def test_groups(kind: str, groups: int) -> None:
     assert again.sums() == sums
 
 
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("spread", [0, 8, 30, 120])
+@pytest.mark.parametrize("groups", [1, 20, 1000, 3000])
+def test_sums_of_groups_have_no_errors(
+    groups: int, spread: int, dtype: str, weighted: bool
+) -> None:
+    """Numbers of all magnitudes, that grow and shrink from block to block."""
+    rows = 40_000
+    random = np.random.default_rng(spread)
+    drift = spread * np.sin(np.arange(rows) / 3000) / 4
+    z = (2 ** (random.uniform(-spread, spread, rows) + drift)).astype(dtype)
+    z[random.random(rows) < 0.1] = 0
+    w = random.normal(size=rows) if weighted else None
+    by = np.sort(random.integers(0, groups, rows)) if spread == 30 else np.arange(rows) % groups
+    a = folded("absolute_error", np.zeros_like(z), z, w, by=by)
+    values = np.array(terms(fl.absolute_error, np.zeros_like(z), z, w))
+    sums, counts = a.sums(), a.counts()
+    for group in range(0, groups, max(1, groups // 40)):
+        assert sums[group] == {"absolute_error": rounded(total(values[by == group].tolist()))}
+        assert counts[group] == {"absolute_error": np.count_nonzero(by == group)}
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_special_values_stay_in_their_groups(dtype: str) -> None:
+    rows = 5000
+    z = np.ones(rows, dtype)
+    z[[1500, 1501, 1502]] = math.nan, math.inf, np.finfo(dtype).max
+    by = np.arange(rows) % 5
+    a = folded("absolute_error", np.zeros_like(z), z, by=by)
+    assert math.isnan(a.sums()[0]["absolute_error"])
+    assert a.sums()[1] == {"absolute_error": math.inf}
+    assert a.sums()[2] == {"absolute_error": rounded(total([float(z[1502]), 999.0]))}
+    assert a.sums()[3] == a.sums()[4] == {"absolute_error": 1000.0}
+    assert a.nans()[0] == {"absolute_error": 1}
+
+
 def test_groups_are_sorted() -> None:
     a = folded("mae", np.zeros(6), np.zeros(6), by=[3, None, 1, 2, 1, 3])
     assert list(a.result()) == [1, 2, 3, None]

@@ -57,6 +57,18 @@ def test_signature(record: Record) -> None:
     assert parameters["reduction"].default == "mean"
 
 
+@pytest.mark.parametrize("call", ["grad", "value_and_grad", "grad_and_hess"])
+def test_signature_of_derivatives(call: str) -> None:
+    method = getattr(fl.huber, call)
+    parameters = inspect.signature(method).parameters
+    assert list(parameters) == ["y_true", "y_pred", *OPTIONS, "params"]
+    assert {name: parameters[name].default for name in OPTIONS} == {
+        name: inspect.signature(fl.huber).parameters[name].default for name in OPTIONS
+    }
+    assert "radient" in method.__doc__
+    assert "$self" not in method.__doc__
+
+
 @ALL
 def test_documentation(record: Record) -> None:
     text = inspect.getdoc(getattr(fl, record.name)) or ""

@@ -497,6 +497,15 @@ def test_version_and_help(capsys: pytest.CaptureFixture[str], option: str) -> No
     assert out == f"fastloss {fastloss.__version__}\n" if option == "--version" else "score" in out
 
 
+def test_version_needs_none_of_the_large_packages() -> None:
+    code = "import sys; from fastloss._cli import main\n"
+    code += "try: main(['--version'])\nexcept SystemExit: pass\nprint(*sys.modules)"
+    version, modules = process("-c", code).stdout.splitlines()
+    assert version == f"fastloss {fastloss.__version__}"
+    for name in ("pandas", "pyarrow", "rich", "matplotlib", "dask", "polars", "scipy"):
+        assert name not in modules.split()
+
+
 def test_list_of_losses(command: Command) -> None:
     run = command("list")
     assert (run.code, run.err) == (0, "")

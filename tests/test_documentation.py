@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import doctest
 import re
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,6 +19,7 @@ import fastloss._api
 import fastloss._scan
 
 README = Path(__file__).parents[1] / "README.md"
+DISTRIBUTED = README.parent / "docs" / "distributed.md"
 
 
 @pytest.mark.parametrize("module", [fl, fastloss._api, fastloss._accumulator, fastloss._scan])
@@ -43,3 +47,71 @@ def test_readme_names_every_loss() -> None:
     text = README.read_text()
     for name in fl.losses():
         assert f"`{name}`" in text
+
+
+# ---- recipes, with a stand-in for the framework: as many partitions, as many calls ----
+
+
+def recipe(heading: str) -> str:
+    """Return the code under a heading of the page on scoring on many machines."""
+    section = DISTRIBUTED.read_text().split(f"## {heading}\n")[1]
+    block = re.search(r"```python\n(.*?)```", section, re.DOTALL)
+    assert block is not None
+    return block[1]
+
+
+def partitions() -> Iterator[tuple[Any, Any]]:
+    """Yield targets and predictions, of one partition without rows too."""
+    random = np.random.default_rng(0)
+    for rows in (100, 0, 2300):
+        yield random.integers(0, 2, rows), random.random(rows).astype(np.float32)
+
+
+def whole() -> fl.Accumulator:
+    accumulator = fl.Accumulator(["log_loss", "mse"])
+    for y, z in partitions():
+        accumulator.update(y, z)
+    return accumulator
+
+
+def test_recipe_for_spark() -> None:
+    pa = pytest.importorskip("pyarrow")
+
+    class Frame:
+        def select(self, *names: str) -> Frame:
+            assert names == ("y", "z")
+            return self
+
+        def mapInArrow(self, states: Callable[..., Any], schema: str) -> Frame:  # noqa: N802
+            assert schema == "state string"
+            self.rows = []
+            for y, z in partitions():
+                batches = pa.table({"y": y, "z": z}).to_batches(700)
+                for batch in states(iter(batches)):
+                    assert batch.schema == pa.schema({"state": pa.string()})
+                    self.rows += [SimpleNamespace(**row) for row in batch.to_pylist()]
+            return self
+
+        def collect(self) -> list[SimpleNamespace]:
+            return self.rows
+
+    names: dict[str, Any] = {"frame": Frame()}
+    exec(recipe("Spark"), names)
+    assert names["total"].to_dict() == whole().to_dict()
+
+
+def test_recipe_for_ray(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pa = pytest.importorskip("pyarrow")
+    from pyarrow import parquet
+
+    ray: Any = ModuleType("ray")
+    ray.remote = lambda function: SimpleNamespace(remote=function)
+    ray.get = list
+    monkeypatch.setitem(sys.modules, "ray", ray)
+    paths = []
+    for i, (y, z) in enumerate(partitions()):
+        paths.append(str(tmp_path / f"{i}.parquet"))
+        parquet.write_table(pa.table({"y": y, "z": z}), paths[-1])
+    names: dict[str, Any] = {"paths": paths}
+    exec(recipe("Ray"), names)
+    assert names["total"].to_dict() == whole().to_dict()

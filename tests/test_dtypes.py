@@ -268,8 +268,11 @@ NULLS: dict[str, Any] = {
     "pandas arrow": pd.Series([1, None], dtype="int64[pyarrow]"),
     "pandas boolean": pd.Series([True, None], dtype="boolean"),
     "polars": pl.Series([1, None]),
+    "polars boolean": pl.Series([True, None]),
     "polars float": pl.Series([1.0, None]),
     "arrow": pa.array([1, None]),
+    "arrow boolean": pa.array([True, None]),
+    "arrow chunks": pa.chunked_array([[True], [None]]),
     "arrow float": pa.array([1.0, None]),
 }
 
@@ -307,6 +310,14 @@ def test_nullable_frames() -> None:
     frame = pd.DataFrame({"a": [1, None], "b": [2, 3]}, dtype="Int64")
     losses = fl.mae(frame, np.zeros((2, 2)), reduction="none")
     np.testing.assert_array_equal(losses, [[1, 2], [np.nan, 3]])
+    booleans = pl.DataFrame({"a": [True, None], "b": [True, False]})
+    losses = fl.mae(booleans, np.zeros((2, 2)), reduction="none")
+    np.testing.assert_array_equal(losses, [[1, 1], [np.nan, 0]])
+
+
+@pytest.mark.parametrize("nothing", [pl.Series([None, None]), pa.nulls(2)])
+def test_columns_of_nulls_are_nan(nothing: Any) -> None:
+    assert np.isnan(fl.mse(nothing, np.zeros(2), reduction="none")).all()
 
 
 def test_memory_maps(tmp_path: Path) -> None:

@@ -29,19 +29,27 @@ def as_array(name: str, x: Any) -> Array:
     if isinstance(x, np.ma.MaskedArray):
         raise TypeError(f"{name}: got a masked array; expected an array without a mask")
     array = _convert(name, x)
-    if array.dtype.kind == "O" and hasattr(x, "to_numpy") and _is_nullable_number(x):
-        # pandas' nullable dtypes become object arrays unless told what stands for a null.
-        with contextlib.suppress(TypeError, ValueError):
-            array = x.to_numpy(dtype=np.float64, na_value=np.nan)
+    if array.dtype.kind == "O":
+        array = _with_nan_for_null(x, array)
     if not _core.readable(array):
         raise TypeError(f"{name}: got dtype {array.dtype}; expected a real, integer or bool dtype")
     return array
 
 
-def _is_nullable_number(x: Any) -> bool:
-    """Whether the column or columns of a pandas object are numbers or booleans."""
+def _with_nan_for_null(x: Any, array: Array) -> Array:
+    """Return columns that become object arrays unless told what stands for a null; else `array`.
+
+    These are pandas' nullable numbers and booleans, and the booleans of Polars and Arrow.
+    """
     dtypes = [x.dtype] if hasattr(x, "dtype") else list(getattr(x, "dtypes", ()))
-    return bool(dtypes) and all(getattr(dtype, "kind", "O") in "biuf" for dtype in dtypes)
+    with contextlib.suppress(AttributeError, TypeError, ValueError):  # of some other library
+        if dtypes and all(getattr(dtype, "kind", "O") in "biuf" for dtype in dtypes):
+            return np.asarray(x.to_numpy(dtype=np.float64, na_value=np.nan))
+        if dtypes and all(str(dtype) == "Boolean" for dtype in dtypes):
+            return np.asarray(x.cast(float))
+        if str(getattr(x, "type", "")) in {"bool", "null"}:
+            return np.asarray(x.cast("double"))
+    return array
 
 
 def _convert(name: str, x: Any) -> Array:

@@ -46,7 +46,8 @@ nulls
   "-Infinity".
 
 exit codes
-  0 fine, 1 a mean is above --fail-above, 2 a mistake in the arguments, 3 in the data
+  0 fine, 1 a mean is above --fail-above, 2 a mistake in the arguments, 3 in the data,
+  130 interrupted
 """
 _INTERRUPTED = 130
 _MEMORY = re.compile(r"(\d+(?:\.\d+)?) ?([kKMGT]?)i?B?")
@@ -391,7 +392,7 @@ def _score(arguments: argparse.Namespace) -> None:
     except FitError as error:
         raise _MistakeError(str(error)) from None
     except ScanError as error:
-        raise _DataError(str(error)) from None
+        raise _DataError(str(error).replace('nulls="skip"', "--nulls skip")) from None
     _finish(
         Report(scanned.accumulator, by, scanned.rows, scanned.nulls, arguments.weight is not None),
         arguments,

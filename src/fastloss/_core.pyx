@@ -911,16 +911,24 @@ cdef class ShortPath:
     def __call__(self, y_true, y_pred, **kwargs):
         return self.answer(VALUE, y_true, y_pred, kwargs)
 
+    # Their documentation begins with what `inspect.signature` reads.
+
     def grad(self, y_true, y_pred, **kwargs):
-        """Gradient with respect to `y_pred` of what the call itself returns."""
+        """grad($self, /, y_true, y_pred, *, sample_weight=None, reduction='mean', \
+out=None, num_threads=None, **params)\n--\n\n\
+Gradient with respect to `y_pred` of what the call itself returns."""
         return self.answer(GRAD, y_true, y_pred, kwargs)
 
     def value_and_grad(self, y_true, y_pred, **kwargs):
-        """Value and gradient, in one pass."""
+        """value_and_grad($self, /, y_true, y_pred, *, sample_weight=None, reduction='mean', \
+out=None, num_threads=None, **params)\n--\n\n\
+Value and gradient, in one pass."""
         return self.answer(VALUE_AND_GRAD, y_true, y_pred, kwargs)
 
     def grad_and_hess(self, y_true, y_pred, **kwargs):
-        """Gradient and diagonal of the Hessian, in one pass."""
+        """grad_and_hess($self, /, y_true, y_pred, *, sample_weight=None, reduction='mean', \
+out=None, num_threads=None, **params)\n--\n\n\
+Gradient and diagonal of the Hessian, in one pass."""
         return self.answer(GRAD_AND_HESS, y_true, y_pred, kwargs)
 
     def _short(self, str call, y_true, y_pred, weight, str reduction, out, int threads):

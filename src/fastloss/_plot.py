@@ -15,6 +15,8 @@ mpl.use("Agg")
 
 import matplotlib.pyplot as plt
 
+_PICTURES = (".png", ".svg", ".pdf")
+
 
 def plot(losses: list[Loss], path: str) -> None:
     """Draw the losses and their gradients over the prediction into a file.
@@ -22,8 +24,11 @@ def plot(losses: list[Loss], path: str) -> None:
     Raises
     ------
     ValueError
-        If a loss is not pointwise, or takes another kind of prediction than the first.
+        If a loss is not pointwise, or takes another kind of prediction than the first, or the file
+        is no picture.
     """
+    if not path.lower().endswith(_PICTURES):
+        raise ValueError(f"{path}: expected a name that ends with {', '.join(_PICTURES)}")
     records = [BY_NAME[loss.name] for loss in losses]
     for loss, record in zip(losses, records, strict=True):
         if record.kind != "pointwise" or record.reductions == ("mean",):

@@ -7,6 +7,7 @@ from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskProgressColumn
+from rich.table import Column
 from rich.text import Text
 
 from fastloss._scanner import Job
@@ -20,10 +21,12 @@ class Bar:
         console = Console(stderr=True)
         self.progress = _JobProgress(
             job,
-            BarColumn(),
-            TaskProgressColumn(),
+            BarColumn(bar_width=None),
+            # Of a stream nobody knows how long it is.
+            *([] if job.total_rows is None else [TaskProgressColumn()]),
             _Rate(job),
             console=console,
+            expand=True,
             transient=True,
             refresh_per_second=5,
         )
@@ -53,7 +56,7 @@ class _Rate(ProgressColumn):
     max_refresh = 0.2
 
     def __init__(self, job: Job) -> None:
-        super().__init__()
+        super().__init__(Column(no_wrap=True))
         self.job, self.start = job, time.monotonic()
 
     def render(self, task: Task) -> Text:  # noqa: ARG002

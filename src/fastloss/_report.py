@@ -21,7 +21,7 @@ from rich.table import Table
 from rich.text import Text
 
 from fastloss._accumulator import Accumulator, value_text
-from fastloss._groups import sorted_keys, to_json
+from fastloss._groups import sorted_keys
 from fastloss._version import __version__
 
 _WIDTH = 80
@@ -136,7 +136,7 @@ class Report:
                 shown[key] = _finite(shown[key])
             key = shown.pop("group")
             if self.by:
-                values = None if key is None else to_json(key)
+                values = None if key is None else map(_plain, key)
                 group = None if values is None else dict(zip(self.by, values, strict=True))
                 shown = {"group": group, **shown}
             results.append(shown)
@@ -247,6 +247,15 @@ class Report:
 
 def _longest(lines: list[list[str]]) -> int:
     return sum(max(map(len, column)) + 2 for column in zip(*lines, strict=True)) - 2
+
+
+def _plain(x: Any) -> Any:
+    """Return a value of a key as a number, a boolean, null, or a string."""
+    if isinstance(x, float):
+        return _finite(x)
+    if x is None or isinstance(x, (bool, int, str)):
+        return x
+    return x.hex() if isinstance(x, bytes) else x.isoformat() if hasattr(x, "isoformat") else str(x)
 
 
 def _finite(x: float | None) -> float | str | None:
