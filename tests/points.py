@@ -79,6 +79,8 @@ PARAMS: dict[str, list[Params]] = {
         {"pos_weight": 0.0},
         {"label_smoothing": 0.2},
         {"label_smoothing": 1.0},
+        {"pos_weight": 0.3, "label_smoothing": 0.1},
+        {"pos_weight": 1e-6, "label_smoothing": 1e-3},
     ],
     "hinge": [{"margin": 0.0}, {"margin": 2.5}, {"margin": 1e10}],
     "squared_hinge": [{"margin": 0.0}, {"margin": 2.5}, {"margin": 1e10}],

@@ -324,6 +324,7 @@ RECORDS: tuple[Record, ...] = (
             ),
             BINARY_SMOOTHING,
         ),
+        max_ulp=6,
         notes="With ``pos_weight = a`` the loss is ``(1 + (a - 1) y) log(1 + exp(z)) - a y z``.",
     ),
     Record(
