@@ -10,12 +10,13 @@ cdef extern from "superaccumulator.h" nogil:
     void fl_exact_merge(fl_exact *sum, const fl_exact *other)
 
 cdef extern from "fold.h" nogil:
+    int FL_FOLD_ROWS
     ctypedef struct fl_folded:
         fl_plan plan
         int own_cell, own_count
     ctypedef struct fl_fold:
         const fl_table *table
-        int losses, width, counters, weighted, grouped
+        int losses, width, counters, weighted
         const fl_folded *folded
         fl_operand w
         const int32_t *group
@@ -78,8 +79,7 @@ cdef class Fold:
         self.scratch = NULL
 
     def __init__(
-        self, list bindings, cnp.ndarray y, cnp.ndarray z, w, list own, int width, int counters,
-        bint grouped
+        self, list bindings, cnp.ndarray y, cnp.ndarray z, w, list own, int width, int counters
     ):
         """`own` has, for each loss, the cell and the count that are its own, or zeros."""
         cdef int i
@@ -97,7 +97,6 @@ cdef class Fold:
         self.fold.folded = self.folded
         self.fold.width, self.fold.counters = width, counters
         self.fold.weighted = w is not None
-        self.fold.grouped = grouped
         for i in range(len(bindings)):
             plan = &self.folded[i].plan
             self.folded[i].own_cell, self.folded[i].own_count = own[i]

@@ -113,9 +113,8 @@ class Accumulator(_core.Sums):
             for loss in self._calls:
                 loss(y[:1], z[:1])
             self._fold = _core.Fold(
-                [binding_of(loss, y, z) for loss in self._calls],
-                y, z, w, self._own, *self._width, self._grouped,
-            )  # fmt: skip
+                [binding_of(loss, y, z) for loss in self._calls], y, z, w, self._own, *self._width
+            )
         if by is None:
             good = len(z) == 0 or self._fold_in(y, z, w, None, None)
         else:

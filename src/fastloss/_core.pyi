@@ -195,7 +195,6 @@ class Fold:
         own: list[tuple[int, int]],
         width: int,
         counters: int,
-        grouped: bool,
     ) -> None: ...
     def fits_arrays(self, y_true: Array, y_pred: Array, w: Array | None) -> bool: ...
 

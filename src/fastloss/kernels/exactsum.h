@@ -6,7 +6,6 @@
  * order, and x - q is exact too. These rests, at most 2^10 in a block, are at most 2^-53 s each,
  * so the next s is 2^-42 times the last. */
 
-_Static_assert(FL_BLOCK <= 32 * FL_SPLIT_RUN, "one bit for each run");
 _Static_assert(FL_BLOCK <= 1024, "the rests of a block, twice, add up to no more than the next s");
 
 /* Extracts a part of v, adds it to sum, and leaves the rest in v. */
@@ -75,34 +74,6 @@ static void LOCAL(widen)(ptrdiff_t n, const void *x_, const double *w, double *t
     SIMD for (ptrdiff_t i = 0; i < n; i++) to[i] = w[i] * (double)x[i];
   else
     SIMD for (ptrdiff_t i = 0; i < n; i++) to[i] = (double)x[i];
-}
-
-/* Takes numbers apart whose magnitudes, with those of up to 2^14 others, add up to at most s / 2,
- * so that doubles add up each part exactly: floats into themselves, which are multiples of 2^-54 s,
- * doubles into q as above, and then FL_BLOCK elements on the rests, which are multiples of 2^-92 s.
- * Numbers too small for that become 0. Returns a bit for each FL_SPLIT_RUN elements: whether there
- * are any among them. */
-static uint32_t LOCAL(split)(ptrdiff_t n, const void *x_, double s, void *parts) {
-  const T *x = x_;
-  const T finest = (T)(s * FL_SPLIT_FINEST(sizeof(T) == 4 ? FL_F32 : FL_F64));
-  T *high = parts;
-  uint32_t finer = 0;
-  for (ptrdiff_t start = 0; start < n; start += FL_SPLIT_RUN) {
-    const ptrdiff_t stop = start + FL_SPLIT_RUN < n ? start + FL_SPLIT_RUN : n;
-    I any = 0;
-    _Pragma("omp simd reduction(| : any)") for (ptrdiff_t i = start; i < stop; i++) {
-      T v = ABS(x[i]) < finest ? 0 : x[i];
-      any |= v != x[i];
-      if (sizeof(T) == 8) {
-        const T q = (T)((v + s) - s);
-        high[i + FL_BLOCK] = v - q;
-        v = q;
-      }
-      high[i] = v;
-    }
-    finer |= (uint32_t)(any != 0) << start / FL_SPLIT_RUN;
-  }
-  return finer;
 }
 
 #undef EXTRACT

@@ -23,11 +23,6 @@
 #define FL_EXACT_PARTS 3
 /* Doubles of at least this times the scale of the block are: 2^-42 2^-42 2^-53 2^52. */
 #define FL_FINEST 0x1p-85
-/* As FL_FINEST, of `split`: floats are then multiples of 2^-54, and the rests of doubles, of which
- * 2^14 are added up, of 2^14 2^-53 2^-53. */
-#define FL_SPLIT_FINEST(dtype) ((dtype) == FL_F32 ? 0x1p-54 * 0x1p23 : 0x1p-92 * 0x1p52)
-/* Elements that `split` tells about with one bit. */
-#define FL_SPLIT_RUN 32
 #define FL_MAX_PARAMS 4
 #define FL_MAX_NDIM 64
 
@@ -177,7 +172,6 @@ typedef struct {
   /* See exactsum.h: the steps of an exact sum of n <= FL_BLOCK elements. */
   int (*extract[FL_DTYPES])(ptrdiff_t n, const void *x, double s, double *sums);
   double (*magnitude[FL_DTYPES])(ptrdiff_t n, const void *x);
-  uint32_t (*split[FL_DTYPES])(ptrdiff_t n, const void *x, double s, void *parts);
   void (*widen[FL_DTYPES])(ptrdiff_t n, const void *x, const double *w, double *to);
   /* dst[j * dst_stride + i] = src[i * src_stride + j], i < rows, j < cols; strides in elements */
   void (*transpose[FL_DTYPES])(void *dst, ptrdiff_t dst_stride, const void *src,

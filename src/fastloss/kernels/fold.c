@@ -1,21 +1,21 @@
 #include "fold.h"
 
 #include <stdlib.h>
-#if defined(_WIN32)
-#include <malloc.h>
-#endif
+#include <string.h>
 
 enum {
-  FEW_ROWS = 4, /* of a group; with fewer, tables do not pay */
+  FEW_ROWS = 24, /* of a group in a chunk; with less, ordering them does not pay */
+  MAX_GROUPS = FL_FOLD_ROWS / FEW_ROWS,
   ALIGNMENT = 64,
 };
 
-/* Arrays of one element for each row of a block, tables of the sums of groups, and the plans of the
- * losses for a block. */
+/* Arrays of one element for each row of a chunk, and the plans of the losses for that chunk. */
 typedef struct {
-  double losses[FL_BLOCK], w[FL_BLOCK], counted_w[FL_BLOCK], values[FL_BLOCK], wide[FL_BLOCK];
-  int64_t label[FL_BLOCK];
-  fl_group_sums *sums;
+  double losses[FL_FOLD_ROWS], w[FL_FOLD_ROWS], counted_w[FL_FOLD_ROWS];
+  double values[FL_FOLD_ROWS], ordered[FL_FOLD_ROWS];
+  double wide[FL_BLOCK];
+  int64_t label[FL_FOLD_ROWS];
+  int32_t order[FL_FOLD_ROWS], end[MAX_GROUPS];
   int losses_count;
   struct {
     fl_plan plan;
@@ -23,38 +23,13 @@ typedef struct {
   } of_loss[];
 } fold_scratch;
 
-static void *aligned(size_t size) {
-  size = (size + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
-#if defined(_WIN32)
-  return _aligned_malloc(size, ALIGNMENT);
-#else
-  return aligned_alloc(ALIGNMENT, size);
-#endif
-}
-
-static void free_aligned(void *x) {
-#if defined(_WIN32)
-  _aligned_free(x);
-#else
-  free(x);
-#endif
-}
-
-/* Of what is added to the cells. */
-static fl_dtype value_dtype(const fl_fold *fold) {
-  return fold->weighted || !fold->losses ? FL_F64 : fold->folded[0].plan.dtype;
-}
-
 void *fl_fold_scratch_new(const fl_fold *fold) {
-  fold_scratch *own = aligned(sizeof *own + (size_t)fold->losses * sizeof own->of_loss[0]);
+  fold_scratch *own;
+  const size_t size = sizeof *own + (size_t)fold->losses * sizeof own->of_loss[0];
+  own = aligned_alloc(ALIGNMENT, (size + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT);
   if (!own) return NULL;
-  own->losses_count = fold->losses;
-  own->sums = NULL;
   int ready = 1;
-  if (fold->grouped) {
-    own->sums = fl_group_sums_new(value_dtype(fold), fold->width, !fold->weighted);
-    ready = own->sums != NULL;
-  }
+  own->losses_count = fold->losses;
   for (int i = 0; i < fold->losses; i++) {
     fl_plan *plan = &own->of_loss[i].plan;
     *plan = fold->folded[i].plan;
@@ -73,44 +48,87 @@ void fl_fold_scratch_free(void *scratch) {
   fold_scratch *own = scratch;
   if (!own) return;
   for (int i = 0; i < own->losses_count; i++) fl_scratch_free(own->of_loss[i].scratch);
-  fl_group_sums_free(own->sums);
-  free_aligned(own);
+  free(own);
 }
 
 static ptrdiff_t smaller(ptrdiff_t a, ptrdiff_t b) { return a < b ? a : b; }
 
-/* ---- adding the values of a block to the cells of their groups ---- */
+static size_t item_size(fl_dtype dtype) { return dtype == FL_F32 ? sizeof(float) : sizeof(double); }
 
-/* Rows of a block: how many, the group of each, NULL if there is one group only, and whether sums
- * go by way of tables. */
+static double number_at(fl_dtype dtype, const void *x, ptrdiff_t i) {
+  return dtype == FL_F32 ? (double)((const float *)x)[i] : ((const double *)x)[i];
+}
+
+/* ---- adding the values of a chunk to the cells of their groups ---- */
+
+/* Rows of a chunk: how many, and the group of each; NULL if there is one group only. */
 typedef struct {
   ptrdiff_t n;
   const int32_t *group;
-  int tabled;
-} block;
+  int ordered; /* `order` and `end` are set */
+} chunk;
 
-static void add(const fl_fold *fold, const block *rows, fl_dtype dtype, const void *x, int cell,
-                fold_scratch *own, fl_exact *cells) {
+/* Positions of the rows of each group: ordered by group, and within it as they come. */
+static void order_rows(const fl_fold *fold, const chunk *rows, fold_scratch *own) {
+  int32_t *end = own->end, before = 0;
+  memset(end, 0, (size_t)fold->groups * sizeof *end);
+  for (ptrdiff_t i = 0; i < rows->n; i++) end[rows->group[i]]++;
+  for (ptrdiff_t g = 0; g < fold->groups; g++) {
+    const int32_t count = end[g];
+    end[g] = before;
+    before += count;
+  }
+  for (ptrdiff_t i = 0; i < rows->n; i++) own->order[end[rows->group[i]]++] = (int32_t)i;
+}
+
+static void add(const fl_fold *fold, fl_dtype dtype, ptrdiff_t n, const void *x, double *wide,
+                fl_exact *cell) {
+  for (ptrdiff_t at = 0; at < n; at += FL_BLOCK)
+    fl_exact_add_block(cell, fold->table, dtype, smaller(FL_BLOCK, n - at),
+                       (const char *)x + (size_t)at * item_size(dtype), wide);
+}
+
+/* `cell` is that of the first group. */
+static void add_by_group(const fl_fold *fold, const chunk *rows, fl_dtype dtype, const void *x,
+                         fold_scratch *own, fl_exact *cell) {
   if (!rows->group) {
-    fl_exact_add_block(&cells[cell], fold->table, dtype, rows->n, x, own->wide);
-  } else if (rows->tabled) {
-    fl_group_sums_put(own->sums, fold->table, cell, rows->n, x, rows->group);
-  } else {
+    add(fold, dtype, rows->n, x, own->wide, cell);
+    return;
+  }
+  if (!rows->ordered) {
     for (ptrdiff_t i = 0; i < rows->n; i++) {
-      const double v = dtype == FL_F32 ? (double)((const float *)x)[i] : ((const double *)x)[i];
-      if (v != 0) fl_exact_add(&cells[rows->group[i] * fold->width + cell], v);
+      const double v = number_at(dtype, x, i);
+      if (v != 0) fl_exact_add(cell + rows->group[i] * fold->width, v);
     }
+    return;
+  }
+  for (ptrdiff_t i = 0; i < rows->n; i++) {
+    if (dtype == FL_F32)
+      ((float *)own->ordered)[i] = ((const float *)x)[own->order[i]];
+    else
+      own->ordered[i] = ((const double *)x)[own->order[i]];
+  }
+  ptrdiff_t first = 0;
+  for (ptrdiff_t g = 0; g < fold->groups; first = own->end[g++])
+    add(fold, dtype, own->end[g] - first,
+        (const char *)own->ordered + (size_t)first * item_size(dtype), own->wide,
+        cell + g * fold->width);
+}
+
+static void count_rows(const fl_fold *fold, const chunk *rows, const fold_scratch *own,
+                       int64_t *count) {
+  if (!rows->group) {
+    *count += rows->n;
+  } else if (rows->ordered) {
+    int32_t first = 0;
+    for (ptrdiff_t g = 0; g < fold->groups; first = own->end[g++])
+      count[g * fold->counters] += own->end[g] - first;
+  } else {
+    for (ptrdiff_t i = 0; i < rows->n; i++) count[rows->group[i] * fold->counters]++;
   }
 }
 
-static void count_rows(const fl_fold *fold, const block *rows, int64_t *count) {
-  if (!rows->group)
-    *count += rows->n;
-  else if (!rows->tabled || fold->weighted) /* else the tables count */
-    for (ptrdiff_t i = 0; i < rows->n; i++) count[rows->group[i] * fold->counters]++;
-}
-
-/* ---- the losses of a block ---- */
+/* ---- the losses of a chunk ---- */
 
 static void move_to(fl_operand *to, const fl_operand *from, ptrdiff_t start) {
   to->data = from->data + start * from->strides[0];
@@ -135,7 +153,7 @@ static int64_t run_loss(const fl_fold *fold, int i, ptrdiff_t start, ptrdiff_t n
 
 /* Losses and weights of rows that are ignored become 0; the others are counted. */
 static const double *leave_out_ignored(const fl_fold *fold, int i, ptrdiff_t start,
-                                       const block *rows, const double *w, fold_scratch *own,
+                                       const chunk *rows, const double *w, fold_scratch *own,
                                        int64_t *count) {
   const fl_plan *plan = &fold->folded[i].plan;
   plan->label(own->label, plan->y.data + start * plan->y.strides[0], plan->y.strides[0], rows->n);
@@ -162,46 +180,35 @@ static const double *load_weights(const fl_fold *fold, ptrdiff_t start, ptrdiff_
   return own->w;
 }
 
-static void run_block(const fl_fold *fold, ptrdiff_t start, const block *rows, fold_scratch *own,
+static void run_chunk(const fl_fold *fold, ptrdiff_t start, ptrdiff_t n, fold_scratch *own,
                       fl_exact *cells, int64_t *counts, int64_t *flags) {
-  const double *w = load_weights(fold, start, rows->n, own);
-  count_rows(fold, rows, counts);
-  if (w) add(fold, rows, FL_F64, w, 0, own, cells);
+  const chunk rows = {n, fold->group ? fold->group + start : NULL, fold->groups <= MAX_GROUPS};
+  const double *w = load_weights(fold, start, n, own);
+  if (rows.group && rows.ordered) order_rows(fold, &rows, own);
+  count_rows(fold, &rows, own, counts);
+  if (w) add_by_group(fold, &rows, FL_F64, w, own, cells);
   for (int i = 0; i < fold->losses; i++) {
     const fl_folded *loss = &fold->folded[i];
     const double *counted = w;
-    flags[i] |= run_loss(fold, i, start, rows->n, own);
+    flags[i] |= run_loss(fold, i, start, n, own);
     if (loss->own_cell) {
-      counted = leave_out_ignored(fold, i, start, rows, w, own, counts + loss->own_count);
-      if (w) add(fold, rows, FL_F64, counted, loss->own_cell, own, cells);
+      counted = leave_out_ignored(fold, i, start, &rows, w, own, counts + loss->own_count);
+      if (w) add_by_group(fold, &rows, FL_F64, counted, own, cells + loss->own_cell);
     }
     if (!w) {
-      add(fold, rows, loss->plan.dtype, own->losses, 1 + i, own, cells);
+      add_by_group(fold, &rows, loss->plan.dtype, own->losses, own, cells + 1 + i);
       continue;
     }
-    fold->table->widen[loss->plan.dtype](rows->n, own->losses, counted, own->values);
-    add(fold, rows, FL_F64, own->values, 1 + i, own, cells);
+    fold->table->widen[loss->plan.dtype](n, own->losses, counted, own->values);
+    add_by_group(fold, &rows, FL_F64, own->values, own, cells + 1 + i);
   }
-  if (rows->tabled) fl_group_sums_add(own->sums, rows->n, rows->group);
-}
-
-static void run_rows(const fl_fold *fold, ptrdiff_t start, ptrdiff_t stop, fold_scratch *own,
-                     fl_exact *cells, int64_t *counts, int64_t *flags) {
-  const ptrdiff_t groups = fold->groups;
-  const int tabled = fold->group && groups <= FL_TABLED_GROUPS && FEW_ROWS * groups <= stop - start;
-  if (tabled) fl_group_sums_begin(own->sums, groups, cells);
-  for (ptrdiff_t at = start; at < stop; at += FL_BLOCK) {
-    const int32_t *group = fold->group ? fold->group + at : NULL;
-    const block rows = {smaller(FL_BLOCK, stop - at), group, tabled};
-    run_block(fold, at, &rows, own, cells, counts, flags);
-  }
-  if (tabled) fl_group_sums_end(own->sums, counts, fold->counters);
 }
 
 void fl_fold_run(const fl_fold *fold, ptrdiff_t start, ptrdiff_t stop, void *scratch,
                  fl_exact *cells, int64_t *counts, int64_t *flags) {
-  for (ptrdiff_t at = start; at < stop; at += FL_TABLED_ROWS)
-    run_rows(fold, at, smaller(at + FL_TABLED_ROWS, stop), scratch, cells, counts, flags);
+  const ptrdiff_t step = fold->group ? FL_FOLD_ROWS : FL_BLOCK;
+  for (ptrdiff_t at = start; at < stop; at += step)
+    run_chunk(fold, at, smaller(step, stop - at), scratch, cells, counts, flags);
 }
 
 void fl_fold_merge(const fl_fold *fold, const fl_exact *part, const int64_t *part_counts,

@@ -6,8 +6,11 @@
 #ifndef FASTLOSS_FOLD_H
 #define FASTLOSS_FOLD_H
 
-#include "group_sums.h"
 #include "pipeline.h"
+#include "superaccumulator.h"
+
+/* Rows that are ordered by their groups at a time. */
+#define FL_FOLD_ROWS 16384
 
 /* One loss. The plan gives losses without weights; its operands are one-dimensional. A loss that
  * ignores labels says which cell and count are its own, else these are 0. */
@@ -17,10 +20,10 @@ typedef struct {
 } fl_folded;
 
 /* A batch of rows. `w` is loaded as doubles; `group` is that of each row, NULL if there is one
- * group only. `grouped` is whether there ever are more. */
+ * group only. */
 typedef struct {
   const fl_table *table;
-  int losses, width, counters, weighted, grouped;
+  int losses, width, counters, weighted;
   const fl_folded *folded;
   fl_operand w;
   const int32_t *group;

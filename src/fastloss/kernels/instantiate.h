@@ -94,7 +94,6 @@ const fl_table CONCAT3(fl, table, ISA) = {
     .total = {CONCAT3(total, f32, ISA), CONCAT3(total, f64, ISA)},
     .extract = {CONCAT3(extract, f32, ISA), CONCAT3(extract, f64, ISA)},
     .magnitude = {CONCAT3(magnitude, f32, ISA), CONCAT3(magnitude, f64, ISA)},
-    .split = {CONCAT3(split, f32, ISA), CONCAT3(split, f64, ISA)},
     .widen = {CONCAT3(widen, f32, ISA), CONCAT3(widen, f64, ISA)},
     .transpose = {CONCAT3(transpose, f32, ISA), CONCAT3(transpose, f64, ISA)},
     .classify = {CONCAT3(classify, f32, ISA), CONCAT3(classify, f64, ISA)},

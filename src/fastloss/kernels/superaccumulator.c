@@ -49,7 +49,8 @@ static void add_each(fl_exact *sum, ptrdiff_t n, const double *x) {
     if (x[i] != 0) fl_exact_add(sum, x[i]);
 }
 
-double fl_exact_scale(double x) {
+/* A power of two of more than twice x, even if x is twice too small. */
+static double scale_of(double x) {
   uint64_t bits;
   memcpy(&bits, &x, sizeof bits);
   bits = (bits & UINT64_C(0x7ff) << 52) + (UINT64_C(3) << 52);
@@ -61,7 +62,7 @@ void fl_exact_add_block(fl_exact *sum, const fl_table *table, fl_dtype dtype, pt
                         const void *x, double *wide) {
   double parts[FL_EXACT_PARTS];
   const double magnitude = n < FEWEST ? INFINITY : table->magnitude[dtype](n, x);
-  const double s = fl_exact_scale(magnitude);
+  const double s = scale_of(magnitude);
   if (magnitude == 0) return;
   if (magnitude < LARGE && !table->extract[dtype](n, x, s, parts)) {
     add_each(sum, FL_EXACT_PARTS, parts);

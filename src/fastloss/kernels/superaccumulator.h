@@ -16,9 +16,6 @@ typedef struct {
 void fl_exact_add(fl_exact *sum, double x);
 void fl_exact_merge(fl_exact *sum, const fl_exact *other);
 
-/* A power of two of more than twice x, even if x is twice too small. */
-double fl_exact_scale(double x);
-
 /* Adds n <= FL_BLOCK elements of a dtype; `wide` is scratch space for as many doubles. */
 void fl_exact_add_block(fl_exact *sum, const fl_table *table, fl_dtype dtype, ptrdiff_t n,
                         const void *x, double *wide);
