@@ -172,8 +172,11 @@ while size >= 1 << 13:
     except MemoryError: size //= 2
 errors = [outcome(call) for call in calls]
 del taken
-assert all(isinstance(error, MemoryError) for error in errors), errors
-assert sums.count == len(z)
+assert all(isinstance(error, MemoryError) for error in errors[:-1]), errors
+# The allocator may have kept the little that the sums need.
+assert errors[-1] is None or isinstance(errors[-1], MemoryError), errors
+updates = 1 + (errors[-1] is None)
+assert sums.count == updates * len(z)
 assert [outcome(call) for call in calls] == [None] * len(calls)
-assert sums.count == 2 * len(z) and fl.huber(z, z, num_threads=4) == 0
+assert sums.count == (updates + 1) * len(z) and fl.huber(z, z, num_threads=4) == 0
 """)

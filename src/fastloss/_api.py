@@ -265,10 +265,7 @@ def _real_values(record: Record, values: Mapping[str, Any]) -> list[float]:
 def _holds_in_float32(record: Record, reals: list[float]) -> bool:
     """Whether the parameters are still in their domains when rounded to float32."""
     real_parameters = [p for p in record.parameters if p.kind == "real"]
-    return all(
-        abs(value) <= np.finfo(np.float32).max and float(np.float32(value)) in p.domain
-        for p, value in zip(real_parameters, reals, strict=True)
-    )
+    return all(map(_holds_in_float32_one, real_parameters, reals))
 
 
 def _target(record: Record, values: Mapping[str, Any]) -> str:

@@ -177,7 +177,7 @@ cdef enum:
     SLICE_ELEMENTS = 1048576
 
 # Seconds between two looks for signals: each takes the interpreter's lock, for which it may wait.
-cdef double LOOK_SECONDS = 0.05
+cdef double LOOK_SECONDS = 0.02
 
 
 # ---- instruction sets and threads ----

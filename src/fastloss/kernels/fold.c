@@ -1,12 +1,12 @@
 #include "fold.h"
 
-#include <stdlib.h>
 #include <string.h>
+
+#include "aligned.h"
 
 enum {
   FEW_ROWS = 24, /* of a group in a chunk; with less, ordering them does not pay */
   MAX_GROUPS = FL_FOLD_ROWS / FEW_ROWS,
-  ALIGNMENT = 64,
 };
 
 /* Arrays of one element for each row of a chunk, and the plans of the losses for that chunk. */
@@ -26,7 +26,7 @@ typedef struct {
 void *fl_fold_scratch_new(const fl_fold *fold) {
   fold_scratch *own;
   const size_t size = sizeof *own + (size_t)fold->losses * sizeof own->of_loss[0];
-  own = aligned_alloc(ALIGNMENT, (size + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT);
+  own = fl_aligned_new(size);
   if (!own) return NULL;
   int ready = 1;
   own->losses_count = fold->losses;
@@ -48,7 +48,7 @@ void fl_fold_scratch_free(void *scratch) {
   fold_scratch *own = scratch;
   if (!own) return;
   for (int i = 0; i < own->losses_count; i++) fl_scratch_free(own->of_loss[i].scratch);
-  free(own);
+  fl_aligned_free(own);
 }
 
 static ptrdiff_t smaller(ptrdiff_t a, ptrdiff_t b) { return a < b ? a : b; }

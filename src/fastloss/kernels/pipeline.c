@@ -1,13 +1,11 @@
 #include "pipeline.h"
 
-#include <stdlib.h>
 #include <string.h>
 #if defined(__SSE2__)
 #include <emmintrin.h>
 #endif
-#if defined(_WIN32)
-#include <malloc.h>
-#endif
+
+#include "aligned.h"
 
 enum {
   TILE_ELEMENTS = 4096, /* of a tile across rows */
@@ -18,7 +16,6 @@ enum {
   MIN_ROWS = 32,
   MAX_ROWS = 256,
   CHUNKS = 1024, /* about the largest number of chunks */
-  ALIGNMENT = 64,
 };
 
 static size_t item_size(const fl_plan *plan) { return plan->dtype == FL_F32 ? 4 : 8; }
@@ -44,20 +41,10 @@ void *fl_scratch_new(const fl_plan *plan) {
     const int few = plan->classes <= LONG_ROW;
     size = sizeof(rowwise_scratch) + (few ? TILE_ELEMENTS : KEPT) * item_size(plan);
   }
-#if defined(_WIN32)
-  return _aligned_malloc(size, ALIGNMENT);
-#else
-  return aligned_alloc(ALIGNMENT, (size + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT);
-#endif
+  return fl_aligned_new(size);
 }
 
-void fl_scratch_free(void *scratch) {
-#if defined(_WIN32)
-  _aligned_free(scratch);
-#else
-  free(scratch);
-#endif
-}
+void fl_scratch_free(void *scratch) { fl_aligned_free(scratch); }
 
 static ptrdiff_t smaller(ptrdiff_t a, ptrdiff_t b) { return a < b ? a : b; }
 static ptrdiff_t larger(ptrdiff_t a, ptrdiff_t b) { return a > b ? a : b; }

@@ -1,0 +1,30 @@
+/* Memory that begins with a line of the cache. */
+#ifndef FASTLOSS_ALIGNED_H
+#define FASTLOSS_ALIGNED_H
+
+#include <stddef.h>
+#include <stdlib.h>
+#if defined(_WIN32)
+#include <malloc.h>
+#endif
+
+enum { FL_LINE = 64 };
+
+/* NULL if there is no memory. */
+static inline void *fl_aligned_new(size_t size) {
+#if defined(_WIN32)
+  return _aligned_malloc(size, FL_LINE);
+#else
+  return aligned_alloc(FL_LINE, (size + FL_LINE - 1) / FL_LINE * FL_LINE);
+#endif
+}
+
+static inline void fl_aligned_free(void *memory) {
+#if defined(_WIN32)
+  _aligned_free(memory);
+#else
+  free(memory);
+#endif
+}
+
+#endif
