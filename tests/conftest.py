@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterator
 import pytest
 from hypothesis import HealthCheck, settings
 
+from fastloss import _core
+
 # The same examples in every run, for as long as they take.
 settings.register_profile(
     "fastloss",
@@ -20,8 +22,6 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.too_slow],
 )
 settings.load_profile("fastloss")
-
-from fastloss import _core
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import inspect
 import math
 from collections.abc import Mapping
@@ -793,6 +792,8 @@ def get(name: str, /, **params: Any) -> Loss:
     """
     record = BY_NAME.get(name) if isinstance(name, str) else None
     if record is None:
+        import difflib  # for mistakes alone: it would slow every import
+
         near = difflib.get_close_matches(str(name), BY_NAME, n=3, cutoff=0.5)
         hint = f"did you mean {' or '.join(near)}?" if near else "fastloss.losses() lists the names"
         raise ValueError(f"name: got {name!r}, which is no loss; {hint}")
