@@ -173,6 +173,7 @@ typedef struct {
   int (*extract[FL_DTYPES])(ptrdiff_t n, const void *x, double s, double *sums);
   double (*magnitude[FL_DTYPES])(ptrdiff_t n, const void *x);
   void (*widen[FL_DTYPES])(ptrdiff_t n, const void *x, const double *w, double *to);
+  void (*gather[FL_DTYPES])(ptrdiff_t n, const void *x, const int32_t *order, void *to);
   /* dst[j * dst_stride + i] = src[i * src_stride + j], i < rows, j < cols; strides in elements */
   void (*transpose[FL_DTYPES])(void *dst, ptrdiff_t dst_stride, const void *src,
                                ptrdiff_t src_stride, ptrdiff_t rows, ptrdiff_t cols);

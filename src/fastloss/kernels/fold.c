@@ -7,6 +7,7 @@
 enum {
   FEW_ROWS = 24, /* of a group in a chunk; with less, ordering them does not pay */
   MAX_GROUPS = FL_FOLD_ROWS / FEW_ROWS,
+  PARTS = 4, /* of a chunk, counted side by side, so that rows of one group need not wait */
 };
 
 /* Arrays of one element for each row of a chunk, and the plans of the losses for that chunk. */
@@ -15,7 +16,7 @@ typedef struct {
   double values[FL_FOLD_ROWS], ordered[FL_FOLD_ROWS];
   double wide[FL_BLOCK];
   int64_t label[FL_FOLD_ROWS];
-  int32_t order[FL_FOLD_ROWS], end[MAX_GROUPS];
+  int32_t order[FL_FOLD_ROWS], place[PARTS][MAX_GROUPS], end[MAX_GROUPS];
   int losses_count;
   struct {
     fl_plan plan;
@@ -68,17 +69,32 @@ typedef struct {
   int ordered; /* `order` and `end` are set */
 } chunk;
 
-/* Positions of the rows of each group: ordered by group, and within it as they come. */
+/* Positions of the rows, ordered by group. */
 static void order_rows(const fl_fold *fold, const chunk *rows, fold_scratch *own) {
-  int32_t *end = own->end, before = 0;
-  memset(end, 0, (size_t)fold->groups * sizeof *end);
-  for (ptrdiff_t i = 0; i < rows->n; i++) end[rows->group[i]]++;
-  for (ptrdiff_t g = 0; g < fold->groups; g++) {
-    const int32_t count = end[g];
-    end[g] = before;
-    before += count;
+  const ptrdiff_t length = rows->n / PARTS, groups = fold->groups;
+  const int32_t *group = rows->group;
+  int32_t before = 0;
+  for (int part = 0; part < PARTS; part++)
+    memset(own->place[part], 0, (size_t)groups * sizeof own->place[part][0]);
+  for (ptrdiff_t i = 0; i < length; i++)
+    for (int part = 0; part < PARTS; part++) own->place[part][group[part * length + i]]++;
+  for (ptrdiff_t i = PARTS * length; i < rows->n; i++) own->place[0][group[i]]++;
+  for (ptrdiff_t g = 0; g < groups; g++) {
+    for (int part = 0; part < PARTS; part++) {
+      const int32_t count = own->place[part][g];
+      own->place[part][g] = before;
+      before += count;
+    }
+    own->end[g] = before;
   }
-  for (ptrdiff_t i = 0; i < rows->n; i++) own->order[end[rows->group[i]]++] = (int32_t)i;
+  for (ptrdiff_t i = 0; i < length; i++) {
+    for (int part = 0; part < PARTS; part++) {
+      const ptrdiff_t row = part * length + i;
+      own->order[own->place[part][group[row]]++] = (int32_t)row;
+    }
+  }
+  for (ptrdiff_t i = PARTS * length; i < rows->n; i++)
+    own->order[own->place[0][group[i]]++] = (int32_t)i;
 }
 
 static void add(const fl_fold *fold, fl_dtype dtype, ptrdiff_t n, const void *x, double *wide,
@@ -102,12 +118,7 @@ static void add_by_group(const fl_fold *fold, const chunk *rows, fl_dtype dtype,
     }
     return;
   }
-  for (ptrdiff_t i = 0; i < rows->n; i++) {
-    if (dtype == FL_F32)
-      ((float *)own->ordered)[i] = ((const float *)x)[own->order[i]];
-    else
-      own->ordered[i] = ((const double *)x)[own->order[i]];
-  }
+  fold->table->gather[dtype](rows->n, x, own->order, own->ordered);
   ptrdiff_t first = 0;
   for (ptrdiff_t g = 0; g < fold->groups; first = own->end[g++])
     add(fold, dtype, own->end[g] - first,

@@ -95,6 +95,7 @@ const fl_table CONCAT3(fl, table, ISA) = {
     .extract = {CONCAT3(extract, f32, ISA), CONCAT3(extract, f64, ISA)},
     .magnitude = {CONCAT3(magnitude, f32, ISA), CONCAT3(magnitude, f64, ISA)},
     .widen = {CONCAT3(widen, f32, ISA), CONCAT3(widen, f64, ISA)},
+    .gather = {CONCAT3(gather, f32, ISA), CONCAT3(gather, f64, ISA)},
     .transpose = {CONCAT3(transpose, f32, ISA), CONCAT3(transpose, f64, ISA)},
     .classify = {CONCAT3(classify, f32, ISA), CONCAT3(classify, f64, ISA)},
 };
