@@ -18,7 +18,7 @@ import numpy as np
 import fastloss.dask as fd
 
 LOSSES = ["sigmoid_cross_entropy", "hinge", "squared_error"]
-CHUNK = 5_000_000
+CHUNK = 20_000_000
 
 
 def seconds(processes: int, rows: int, passes: int) -> tuple[float, dict[str, Any]]:

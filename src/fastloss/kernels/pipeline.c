@@ -15,7 +15,8 @@ enum {
   KEPT = 32768,         /* exponentials of a tile of many rows, or kept for the derivatives */
   MIN_ROWS = 32,
   MAX_ROWS = 256,
-  CHUNKS = 1024, /* about the largest number of chunks */
+  CHUNKS = 1024,           /* about the largest number of chunks, */
+  LARGEST_CHUNK = 1 << 22, /* unless they had more elements: a signal waits for one to end */
 };
 
 static size_t item_size(const fl_plan *plan) { return plan->dtype == FL_F32 ? 4 : 8; }
@@ -892,18 +893,19 @@ static int64_t run_rowwise(const fl_plan *plan, ptrdiff_t start, ptrdiff_t stop,
 /* ---- the interface ---- */
 
 ptrdiff_t fl_chunk(const fl_plan *plan) {
-  enum { SMALLEST = 4 * FL_BLOCK, LARGEST = 16 * FL_BLOCK, FEW = 16 };
-  const ptrdiff_t fair = smaller(larger(SMALLEST, plan->size / FEW), LARGEST);
-  ptrdiff_t unit = FL_BLOCK, least = fair / FL_BLOCK;
+  enum { SMALLEST = 4 * FL_BLOCK, FAIR = 16 * FL_BLOCK, FEW = 16 };
+  ptrdiff_t unit = FL_BLOCK, classes = 1;
+  ptrdiff_t least = smaller(larger(SMALLEST, plan->size / FEW), FAIR) / FL_BLOCK;
   if (plan->rowwise) {
-    unit = group_rows(plan);
+    unit = group_rows(plan), classes = larger(plan->classes, 1);
     if (has_long_rows(plan)) { /* enough chunks for 16 threads */
       const ptrdiff_t rows = smaller(MAX_ROWS, plan->size / 16);
       unit = rows < FL_LANES ? larger(1, rows) : rows / FL_LANES * FL_LANES;
     }
-    least = ceil_div(SMALLEST, unit * larger(plan->classes, 1));
+    least = ceil_div(SMALLEST, unit * classes);
   }
-  return unit * larger(least, ceil_div(plan->size, unit * CHUNKS));
+  const ptrdiff_t most = ceil_div(LARGEST_CHUNK, unit * classes);
+  return unit * larger(least, smaller(ceil_div(plan->size, unit * CHUNKS), most));
 }
 
 int64_t fl_run(const fl_plan *plan, ptrdiff_t start, ptrdiff_t stop, void *scratch, fl_sum *sums) {
