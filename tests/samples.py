@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
 import reference
 from numpy.typing import NDArray
 
+from fastloss import _core
 from fastloss._losses import RECORDS, Record
 
 Array = NDArray[Any]
@@ -83,3 +85,14 @@ def expected(
 def same_bits(a: Any, b: Any) -> None:
     """Assert that two results are the same, bit for bit (any NaN is any other)."""
     np.testing.assert_array_equal(np.asarray(a), np.asarray(b), strict=True)
+
+
+def on_every_isa() -> Iterator[str]:
+    """Switch to each instruction set in turn; the one before comes back."""
+    before = _core.isa()
+    try:
+        for name in _core.isa_available():
+            _core._set_isa(name)
+            yield name
+    finally:
+        _core._set_isa(before)

@@ -6,7 +6,6 @@ exact values are formed with 60 and more digits (`reference`).
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -15,6 +14,7 @@ import pytest
 import reference
 import ulps
 from reference import Exact
+from samples import on_every_isa
 
 import fastloss as fl
 from fastloss import _core
@@ -23,16 +23,6 @@ from fastloss._losses import BY_NAME, RECORDS, Record
 OUTPUTS = ("loss", "grad", "hess")
 POINTWISE = [r for r in RECORDS if r.kind == "pointwise" and r.has_hessian]
 ROWWISE = [r for r in RECORDS if r.kind != "pointwise"]
-
-
-def on_every_isa() -> Iterator[str]:
-    before = _core.isa()
-    try:
-        for name in _core.isa_available():
-            _core._set_isa(name)
-            yield name
-    finally:
-        _core._set_isa(before)
 
 
 def check(

@@ -7,7 +7,6 @@ of bits that is in the domain against exact values, with the bound that the regi
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -17,10 +16,9 @@ import reference
 import ulps
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from samples import DTYPES, MARGIN, REDUCED, Array
+from samples import DTYPES, MARGIN, REDUCED, Array, on_every_isa
 
 import fastloss as fl
-from fastloss import _core
 from fastloss._losses import RECORDS, Interval, Labels, Parameter, Record
 
 SEEDS = st.integers(0, 2**32 - 1)
@@ -28,16 +26,6 @@ FLOATS = ["f2", "f4", "f8"]
 ANY = [*FLOATS, "i1", "u1", "i4", "i8", "?"]
 # The twin forms in float64, the kernels in the dtype of the computation: in units of its epsilon.
 ERROR = 64
-
-
-def on_every_isa() -> Iterator[str]:
-    before = _core.isa()
-    try:
-        for name in _core.isa_available():
-            _core._set_isa(name)
-            yield name
-    finally:
-        _core._set_isa(before)
 
 
 # ---- any call, against the NumPy twin ----

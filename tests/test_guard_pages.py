@@ -17,7 +17,6 @@ import pytest
 from samples import DTYPES, Sample, sample
 
 import fastloss as fl
-from fastloss import _core
 from fastloss._losses import RECORDS, Record
 
 pytestmark = [
@@ -53,14 +52,6 @@ class Guarded:
 @pytest.fixture(scope="module")
 def regions() -> list[Guarded]:
     return [Guarded(3) for _ in range(5)]
-
-
-@pytest.fixture(params=_core.isa_available())
-def isa(request: pytest.FixtureRequest) -> Iterator[str]:
-    before = _core.isa()
-    _core._set_isa(request.param)
-    yield request.param
-    _core._set_isa(before)
 
 
 def samples(record: Record, dtype: str) -> list[Sample]:

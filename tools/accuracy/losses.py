@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from itertools import chain
@@ -29,6 +29,7 @@ sys.path.append(str(Path(__file__).parents[2] / "tests"))
 import points
 import reference
 import ulps
+from samples import on_every_isa
 
 Array = NDArray[Any]
 Params = dict[str, Any]
@@ -57,17 +58,6 @@ class Beside:
     points: int
     own: Triple
     others: dict[str, Triple]
-
-
-def on_each_isa() -> Iterator[str]:
-    """Switch to each instruction set in turn; the one before comes back."""
-    before = _core.isa()
-    try:
-        for name in _core.isa_available():
-            _core._set_isa(name)
-            yield name
-    finally:
-        _core._set_isa(before)
 
 
 def ours(name: str, params: Params, y: Array, z: Array) -> tuple[Array, Array, Array]:
@@ -187,7 +177,7 @@ def measure(
         y, z, exact = points_and_values(record, dtype, params, classes)
         count += len(z)
         results = {}
-        for isa in on_each_isa():
+        for isa in on_every_isa():
             results[isa] = ours(record.name, params, y, z)
             own[isa].append(worst(results[isa], exact, dtype))
         if not pointwise and classes != points.CLASSES:
@@ -244,7 +234,7 @@ def root(dtype: str) -> Own:
     for y, z, w in points.whole_inputs(dtype):
         exact = reference.exact_root(y, z, w)
         count += len(z)
-        for isa in on_each_isa():
+        for isa in on_every_isa():
             value, grad = fl.rmse.value_and_grad(y, z, sample_weight=w)
             loss = ulps.error(np.dtype(dtype).type(value), exact[0][0], dtype)
             rates = [ulps.error(g, e, dtype) for g, e in zip(grad, exact[1], strict=True)]
