@@ -137,6 +137,26 @@ def test_in_place_over_the_targets_and_weights(record: Record) -> None:
         same_bits(loss.grad(t.y, t.z, sample_weight=t.w, out=getattr(t, name)), wanted)
 
 
+@pytest.mark.parametrize("name", ["hinge", "squared_hinge", "logistic"])
+@pytest.mark.parametrize("argument", ["y", "z", "w"])
+@pytest.mark.parametrize("labels", [[1.0, 0.0], [1.0, -1.0], [0.0, 1.0], [-1.0, 1.0]])
+def test_in_place_with_labels_of_both_conventions(
+    labels: list[float], argument: str, name: str
+) -> None:
+    """A block of which the first label misleads is formed twice, from arguments that are whole."""
+    loss, rows = fl.get(name), 3000
+    arrays = {
+        "y": np.resize(labels, rows),
+        "z": np.linspace(-2, 2, rows),
+        "w": np.linspace(0.5, 2, rows),
+    }
+    wanted = loss.grad(arrays["y"], arrays["z"], sample_weight=arrays["w"], reduction="sum")
+    own = {key: array.copy() for key, array in arrays.items()}
+    out = own[argument]
+    got = loss.grad(own["y"], own["z"], sample_weight=own["w"], reduction="sum", out=out)
+    same_bits(got, wanted)
+
+
 @EVERY
 def test_partial_overlap_is_refused(record: Record) -> None:
     shape = sample(record, "float64", (10,)).z.shape

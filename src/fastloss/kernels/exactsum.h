@@ -76,7 +76,7 @@ static void LOCAL(widen)(ptrdiff_t n, const void *x_, const double *w, double *t
     SIMD for (ptrdiff_t i = 0; i < n; i++) to[i] = (double)x[i];
 }
 
-/* In another order; not by the instruction set of the fold, which has no gathers. */
+/* In another order. */
 static void LOCAL(gather)(ptrdiff_t n, const void *x_, const int32_t *order, void *to_) {
   const T *x = x_;
   T *to = to_;

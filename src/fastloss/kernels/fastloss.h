@@ -28,7 +28,7 @@
 
 typedef enum { FL_F32, FL_F64, FL_DTYPES } fl_dtype;
 
-/* What a pass over the data produces. All but FL_SUM read weights. */
+/* What a pass over the data produces. All but FL_SUM take weights. */
 typedef enum {
   FL_SUM,       /* sum of the losses */
   FL_WSUM,      /* sum of w * loss, and sum of w */

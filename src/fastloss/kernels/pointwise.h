@@ -143,9 +143,9 @@ ALWAYS_INLINE I LOCAL(label_flags)(ptrdiff_t n, const T *y) {
     T p[FL_MAX_PARAMS];                                                                            \
     for (int i = 0; i < FL_MAX_PARAMS; i++) p[i] = (T)params[i];                                   \
     const int margins = labels == LOCAL(signs);                                                    \
-    const int in_place = (losses && (losses == y || losses == z)) ||                               \
-                         (grads && (grads == y || grads == z)) ||                                  \
-                         (hesses && (hesses == y || hesses == z));                                 \
+    const int in_place = (losses && (losses == y || losses == z || losses == w)) ||                \
+                         (grads && (grads == y || grads == z || grads == w)) ||                    \
+                         (hesses && (hesses == y || hesses == z || hesses == w));                  \
     int special = margins && n > 0 && *y != 0;                                                     \
     I flags = 0;                                                                                   \
     for (ptrdiff_t start = 0; start < n; start += FL_BLOCK) {                                      \
