@@ -601,8 +601,14 @@ cdef void coalesce(fl_plan *plan, const Axes *axes, ptrdiff_t **strides, int cou
 
 
 cdef int is_contiguous(const fl_plan *plan, const ptrdiff_t *strides) noexcept:
-    cdef ptrdiff_t item = 4 if plan.dtype == FL_F32 else 8
-    return plan.ndim == 1 and (strides[0] == item or plan.size == 1)
+    """Whether the plan's elements lie next to each other in its order."""
+    cdef ptrdiff_t step = 4 if plan.dtype == FL_F32 else 8
+    cdef int axis
+    for axis in range(plan.ndim - 1, -1, -1):
+        if strides[axis] != step and plan.size > 1:
+            return 0
+        step *= plan.shape[axis]
+    return 1
 
 
 cdef int describe(
@@ -948,6 +954,8 @@ Gradient and diagonal of the Hessian, in one pass."""
 
     cdef answer_any(self, Call call, y_true, y_pred, dict kwargs):
         cdef Keywords keywords
+        if cnp.PyArray_IsAnyScalar(y_true):  # one target for all predictions
+            y_true = np.asarray(y_true)
         if not kwargs:
             result = self.run(call, y_true, y_pred, None, MEAN, None, current_threads())
         else:
