@@ -347,7 +347,7 @@ def test_hard_labels_among_soft_ones(dtype: str) -> None:
     random = np.random.default_rng(9)
     info = np.finfo(dtype)
     p = random.uniform(0, 1, n).astype(dtype)
-    p[:8] = [0, 1, info.smallest_subnormal, info.tiny, info.eps, 1 - info.epsneg, 0.5, 0.75]
+    p[:8] = [1, info.tiny, 2 * info.tiny, info.eps, info.epsneg, 1 - info.epsneg, 0.5, 0.75]
     p[8:16] = p[:8]
     y = random.integers(0, 2, n).astype(dtype)
     y[:8], y[8:16] = 0, 1
@@ -360,3 +360,28 @@ def test_hard_labels_among_soft_ones(dtype: str) -> None:
         lambda y: loss.grad_and_hess(y, p, reduction="none")[1],
     ):
         np.testing.assert_array_equal(call(y)[:-1], call(mixed)[:-1])
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.usefixtures("isa")
+def test_probabilities_at_the_ends(dtype: str) -> None:
+    """A block of hard labels and normal probabilities takes a shorter way; all others do not."""
+    info = np.finfo(dtype)
+    labels = np.resize([0, 1], 3000).astype(dtype)
+    clean = np.linspace(0.1, 0.9, 3000).astype(dtype)
+    others = np.arange(3000) != 2000
+    want = fl.binary_cross_entropy(labels, clean, reduction="none")
+    for label in (0, 1):
+        for p in (0.0, info.smallest_subnormal, info.tiny, 1 - info.epsneg, 1.0, math.nan):
+            y, z = labels.copy(), clean.copy()
+            y[2000], z[2000] = label, p
+            with np.errstate(divide="ignore"):
+                exact = -np.log(np.float64(z[2000])) if label else -np.log1p(-np.float64(z[2000]))
+            losses = fl.binary_cross_entropy(y, z, reduction="none")
+            np.testing.assert_array_equal(losses[others], want[others])
+            np.testing.assert_allclose(losses[2000], exact, rtol=4 * info.eps)
+            value, grad = fl.binary_cross_entropy.value_and_grad(y, z, reduction="sum")
+            np.testing.assert_allclose(value, losses.sum(dtype=float), rtol=1e-12)
+            with np.errstate(divide="ignore", over="ignore"):
+                rate = np.dtype(dtype).type(-1 / abs(z[2000]) if label else 1 / (1 - z[2000]))
+            np.testing.assert_allclose(grad[2000], rate, rtol=4 * info.eps)

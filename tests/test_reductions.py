@@ -260,6 +260,28 @@ def test_mean_of_huge_losses(dtype: str) -> None:
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("loss", [fl.get("huber", delta=0.5), fl.get("quantile", q=0.5)])
+@pytest.mark.usefixtures("isa")
+def test_residuals_that_overflow(loss: fl.Loss, dtype: str) -> None:
+    """Where a residual is out of range its loss need not be; sums find that out by themselves."""
+    largest = float(np.finfo(dtype).max)
+    y, z = (np.linspace(start, 1, 3000).astype(dtype) for start in (0, -1))
+    y[1500], z[1500] = -0.9 * largest, 0.9 * largest
+    losses = loss(y, z, reduction="none")
+    assert losses[1500] == pytest.approx(0.9 * largest, rel=1e-6)
+    want = math.fsum(losses.astype(float)) / 3000
+    grad = loss.grad(y, z)
+    assert loss(y, z) == pytest.approx(want, rel=1e-12)
+    assert loss(y, z, sample_weight=np.ones(3000)) == pytest.approx(want, rel=1e-12)
+    value, got = loss.value_and_grad(y, z)
+    assert value == pytest.approx(want, rel=1e-12)
+    np.testing.assert_array_equal(got, grad)
+    value, got = loss.value_and_grad(y, z, out=z)
+    assert value == pytest.approx(want, rel=1e-12)
+    np.testing.assert_array_equal(z, grad)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
 def test_sum_is_exact(dtype: str) -> None:
     """A million terms over twelve orders of magnitude, against the correctly rounded sum."""
     random = np.random.default_rng(9)

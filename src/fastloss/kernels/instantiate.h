@@ -30,6 +30,7 @@
 #define LOG1P(x) FN(log1p)(x)
 #define LOG1P_UNIT(x) FN(log1p_unit)(x)
 #define LOG_UNIT(x, one) FN(log_unit)(x, one)
+#define LOG_UNIT_NORMAL(x, one) FN(log_unit_normal)(x, one)
 #define ROUGH_RECIPROCAL(x) FN(rough_reciprocal)(x)
 #define LOG1P_RATIO(numerator, denominator) FN(log1p_ratio)(numerator, denominator)
 #define UNLESS_NAN(x, value) ((x) == (x) ? (value) : (x))
@@ -43,7 +44,8 @@
 #define DTYPE f32
 #define FOURS (VECTOR_BYTES / 16)
 #define INF __builtin_inff()
-#define LARGE 0x1p16f /* 1 + LARGE^2 rounds to LARGE^2, and so does the root */
+#define NORMAL 0x1p-126f /* the smallest normal number */
+#define LARGE 0x1p16f    /* 1 + LARGE^2 rounds to LARGE^2, and so does the root */
 #define ABS(x) __builtin_fabsf(x)
 #define COPYSIGN(x, sign) __builtin_copysignf(x, sign)
 #define SQRT(x) __builtin_sqrtf(x)
@@ -57,6 +59,7 @@
 #undef DTYPE
 #undef FOURS
 #undef INF
+#undef NORMAL
 #undef LARGE
 #undef ABS
 #undef COPYSIGN
@@ -67,6 +70,7 @@
 #define DTYPE f64
 #define FOURS ((VECTOR_BYTES + 16) / 32)
 #define INF __builtin_inf()
+#define NORMAL 0x1p-1022
 #define LARGE 0x1p32
 #define ABS(x) __builtin_fabs(x)
 #define COPYSIGN(x, sign) __builtin_copysign(x, sign)

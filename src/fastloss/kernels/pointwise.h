@@ -34,17 +34,23 @@ enum {
 enum {
   LOCAL(as_given),
   LOCAL(signs), /* y is -1 or 1: the labels, if `special`, else they are 0 and 1 */
-  LOCAL(hard),  /* `special` says that all labels are 0 or 1 */
+  LOCAL(hard),  /* `special` says that all labels are 0 or 1, and probabilities from NORMAL to 1, or
+                 * NaN */
+  LOCAL(finite), /* `special` says that no residual overflows, or that the sum will show it */
 };
 
-/* Some of a block's labels are not what it was told: nothing was added up. */
+/* Some of a block's elements are not what it was told: nothing was added up. */
 enum { LOCAL(doubt) = 1 << 8 };
 
-/* Whether all of n labels are 0 or 1: only of these y^2 - y is 0. */
-ALWAYS_INLINE int LOCAL(are_hard)(ptrdiff_t n, const T *y) {
-  I flags = 0;
-  SIMD_FLAGS for (ptrdiff_t i = 0; i < n; i++) flags |= SIGN_OF(y[i] * y[i] - y[i]);
-  return flags == 0;
+/* Whether of n elements all labels are 0 or 1, only of which y^2 - y is 0, and all probabilities
+ * from NORMAL to 1 or NaN. */
+ALWAYS_INLINE int LOCAL(are_hard)(ptrdiff_t n, const T *y, const T *z) {
+  I flags = 0, other = 0;
+  _Pragma("omp simd reduction(| : flags, other)") for (ptrdiff_t i = 0; i < n; i++) {
+    flags |= SIGN_OF(y[i] * y[i] - y[i]);
+    other |= SIGN_OF(z[i] - NORMAL) | SIGN_OF(1 - z[i]);
+  }
+  return flags == 0 && other >= 0;
 }
 
 /* What n labels of a margin loss are: flags. */
@@ -61,7 +67,7 @@ ALWAYS_INLINE I LOCAL(label_flags)(ptrdiff_t n, const T *y) {
 /* LOSS is a formula; that of a MARGIN_LOSS sees signs. _AFTER has an expression e of y and z, a
  * whole function's work, that a loop of its own forms for a block at a time: of short loops a
  * processor overlaps more of the iterations. SPECIAL has a condition on the parameters, and on the
- * labels if these are LOCAL(hard); a formula that is told `special` may leave out what then makes
+ * elements if these are LOCAL(hard); a formula that is told `special` may leave out what then makes
  * no difference. */
 #define LOSS(name, ...) KERNELS(name, LOCAL(as_given), 0, 0, 0, __VA_ARGS__)
 #define MARGIN_LOSS(name, ...) KERNELS(name, LOCAL(signs), 0, 0, 0, __VA_ARGS__)
@@ -113,7 +119,7 @@ ALWAYS_INLINE I LOCAL(label_flags)(ptrdiff_t n, const T *y) {
       T loss, grad, hess;                                                                          \
       const T yi = margins && !special ? 2 * y[i] - 1 : y[i];                                      \
       if (margins) {                                                                               \
-        flags |= SIGN_OF(y[i] * y[i] - (special ? 1 : y[i]));                                      \
+        if (!special) flags |= SIGN_OF(y[i] * y[i] - y[i]);                                        \
         other |= SIGN_OF(y[i]) ^ SIGN_OF((T)1);                                                    \
       }                                                                                            \
       flags |= KERNEL(name, element)(0, special, yi, z[i], has_prior ? e[i] : 0, p, &loss, &grad,  \
@@ -127,7 +133,9 @@ ALWAYS_INLINE I LOCAL(label_flags)(ptrdiff_t n, const T *y) {
       if (what & LOCAL(want_grad)) grads[i] = rate * grad;                                         \
       if (what & LOCAL(want_hess)) hesses[i] = rate * hess;                                        \
     }                                                                                              \
+    if (margins && special && other & ~SIGN_OF(-N(0))) flags = 1; /* more than signs */            \
     if (margins && flags && !checked) return LOCAL(doubt);                                         \
+    if (labels == LOCAL(finite) && special && !(sum - sum == 0)) return LOCAL(doubt);              \
     if (what & LOCAL(want_sum)) fl_sum_add(&sums[0], sum);                                         \
     if (what & LOCAL(want_sum) && what & LOCAL(weighted)) fl_sum_add(&sums[1], w_sum);             \
     if (checked) return 0;                                                                         \
@@ -151,7 +159,8 @@ ALWAYS_INLINE I LOCAL(label_flags)(ptrdiff_t n, const T *y) {
     for (ptrdiff_t start = 0; start < n; start += FL_BLOCK) {                                      \
       const ptrdiff_t length = n - start < FL_BLOCK ? n - start : FL_BLOCK;                        \
       if (!margins)                                                                                \
-        special = (condition) && (labels != LOCAL(hard) || LOCAL(are_hard)(length, y));            \
+        special = (condition) && (labels != LOCAL(hard) || LOCAL(are_hard)(length, y, z)) &&       \
+                  (labels != LOCAL(finite) || (what & LOCAL(want_sum) && !in_place));              \
       I found = LOCAL(doubt);                                                                      \
       for (int checked = in_place; found & LOCAL(doubt); checked = 1) {                            \
         I known = 0;                                                                               \
@@ -159,6 +168,7 @@ ALWAYS_INLINE I LOCAL(label_flags)(ptrdiff_t n, const T *y) {
           known = LOCAL(label_flags)(length, y);                                                   \
           special = !(known & FL_SAW_ZERO);                                                        \
         } else if (checked) {                                                                      \
+          if (labels == LOCAL(finite)) special = 0;                                                \
           known = KERNEL(name, check)(length, y, z, p);                                            \
         }                                                                                          \
         if (special)                                                                               \

@@ -297,6 +297,23 @@ VECMATH double log_unit_f64(double x, double one) {
   return u == u ? y : u;
 }
 
+/* The same where one + x is 0 or a normal number, or NaN. */
+VECMATH float log_unit_normal_f32(float x, float one) {
+  float u = one + x;
+  uint32_t e = exponent_f32(u, 0.75f);
+  float scale = of_bits_f32(bits_f32(1) - e);
+  float y = join_log_f32(exponent_value_f32(e), x * scale + (one * scale - 1));
+  return u == 0 ? -__builtin_inff() : y;
+}
+
+VECMATH double log_unit_normal_f64(double x, double one) {
+  double u = one + x;
+  uint64_t e = exponent_f64(u, 0.75);
+  double scale = of_bits_f64(bits_f64(1) - e);
+  double y = join_log_f64(exponent_value_f64(e), x * scale + (one * scale - 1));
+  return u == 0 ? -__builtin_inf() : y;
+}
+
 /* log1p(numerator / denominator), both >= 0. A quotient above 2^120 (2^1000) may overflow; it is
  * formed 2^-150 (2^-1200) as large, and the 1 no longer counts. */
 VECMATH float log1p_ratio_f32(float numerator, float denominator) {

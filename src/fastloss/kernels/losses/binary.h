@@ -10,17 +10,16 @@
  * only the logarithm of the label's own probability is formed. */
 SPECIAL_LOSS(binary_cross_entropy, LOCAL(hard), p[0] == 0 && p[1] == 0, {
   const T eps = p[0], smoothing = p[1];
-  CHECK_UNIT(FL_BAD_TRUE, y);
-  CHECK_UNIT(FL_BAD_PRED, z);
+  if (!special) {
+    CHECK_UNIT(FL_BAD_TRUE, y);
+    CHECK_UNIT(FL_BAD_PRED, z);
+  }
   T t = SMOOTHED(y, smoothing), tc = SMOOTHED(1 - y, smoothing);
   T q = special ? z : z < eps ? eps : z > 1 - eps ? 1 - eps : z, qc = 1 - q;
-  loss = special ? 0 - LOG_UNIT(y > 0 ? q : -q, 1 - y)
+  loss = special ? 0 - LOG_UNIT_NORMAL(y > 0 ? q : -q, 1 - y)
                  : (t == 0 ? 0 : -t * LOG_UNIT(q, 0)) + (tc == 0 ? 0 : -tc * LOG_UNIT(-q, 1));
   T numerator = q > N(0.5) ? tc - qc : q - t;
-  grad = special   ? 1 / (y > 0 ? -q : qc)
-         : t == 0  ? 1 / qc
-         : tc == 0 ? -1 / q
-                   : numerator / (q * qc);
+  grad = special ? 1 / ((1 - y) - q) : t == 0 ? 1 / qc : tc == 0 ? -1 / q : numerator / (q * qc);
   hess = (t == 0 ? 0 : t / q / q) + (tc == 0 ? 0 : tc / qc / qc);
 })
 

@@ -42,10 +42,10 @@ LOSS(squared_log_error, {
 })
 
 /* r^2/2 if |r| <= delta, else delta (|r| - delta/2) */
-LOSS(huber, {
+SPECIAL_LOSS(huber, LOCAL(finite), 1, {
   const T delta = p[0];
   T r = z - y, a = ABS(r), m = delta < a ? delta : a;
-  loss = a == INF ? delta * ABS(z) + delta * ABS(y) : m * (a - N(0.5) * m);
+  loss = !special && a == INF ? delta * ABS(z) + delta * ABS(y) : m * (a - N(0.5) * m);
   grad = COPYSIGN(m, r);
   hess = a <= delta ? 1 : UNLESS_NAN(a, 0);
 })
@@ -82,10 +82,10 @@ LOSS(log_cosh, {
   hess = sech * sech * (1 - correction);
 })
 
-LOSS(quantile, {
+SPECIAL_LOSS(quantile, LOCAL(finite), 1, {
   const T q = p[0];
   T r = z - y, a = ABS(r), c = r < 0 ? q : 1 - q;
-  loss = a == INF ? c * ABS(z) + c * ABS(y) : c * a;
+  loss = !special && a == INF ? c * ABS(z) + c * ABS(y) : c * a;
   grad = r < 0 ? -q : r > 0 ? 1 - q : r;
   hess = UNLESS_NAN(r, 0);
 })
