@@ -17,6 +17,8 @@
 #define FL_FOLD 128
 /* Sums in which the vectors of FL_FOLD classes of a row are collected. */
 #define FL_PARTS (FL_FOLD / FL_LANES / 2)
+/* Rows of a tile across, at most. */
+#define FL_MAX_ROWS 256
 /* Rows that are taken together along their classes, at most. */
 #define FL_ALONG_ROWS 32
 /* Parts that a block of numbers is taken apart into, to be added up exactly. */
@@ -97,6 +99,7 @@ typedef enum { FL_ACROSS, FL_ALONG, FL_LAYOUTS } fl_layout;
 typedef struct {
   void *body, *tail;
   ptrdiff_t step, tail_step;
+  ptrdiff_t ahead; /* across: bytes from an element to what is to be fetched meanwhile */
 } fl_rows;
 
 /* A tile of a row-wise loss. Arrays hold elements of the table's dtype; labels are integers of the
@@ -116,7 +119,8 @@ typedef struct {
   void *e;                  /* exponentials; along, rows of `classes` elements e_step apart */
   void *label, *w;          /* of the rows of the group */
   int wants_hess;
-  int checked; /* whether values outside their domain were looked for */
+  int weighs_classes; /* whether a class weight may be other than 1 */
+  int checked;        /* whether values outside their domain were looked for */
   /* what is known of each row: set by one step, used by the next */
   void *max, *tops, *sum, *sum_lo, *gap, *gap_lo, *total, *total_lo;
   void *sharers; /* number of classes among which smoothing is shared out */

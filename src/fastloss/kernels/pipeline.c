@@ -14,7 +14,6 @@ enum {
   TAIL = 2 * FL_LANES,  /* room for what is left of a row */
   KEPT = 32768,         /* exponentials of a tile of many rows, or kept for the derivatives */
   MIN_ROWS = 32,
-  MAX_ROWS = 256,
   CHUNKS = 1024,           /* about the largest number of chunks, */
   LARGEST_CHUNK = 1 << 22, /* unless they had more elements: a signal waits for one to end */
 };
@@ -27,10 +26,11 @@ typedef struct {
 } pointwise_scratch;
 
 typedef struct {
-  int64_t wide_label[MAX_ROWS], label[MAX_ROWS];
-  double w[MAX_ROWS], max[MAX_ROWS], tops[MAX_ROWS], sum[MAX_ROWS], sum_lo[MAX_ROWS];
-  double gap[MAX_ROWS], gap_lo[MAX_ROWS], total[MAX_ROWS], total_lo[MAX_ROWS];
-  double sharers[MAX_ROWS], own[MAX_ROWS], inverse[MAX_ROWS], rate[MAX_ROWS], loss[MAX_ROWS];
+  int64_t wide_label[FL_MAX_ROWS], label[FL_MAX_ROWS];
+  double w[FL_MAX_ROWS], max[FL_MAX_ROWS], tops[FL_MAX_ROWS], sum[FL_MAX_ROWS], sum_lo[FL_MAX_ROWS];
+  double gap[FL_MAX_ROWS], gap_lo[FL_MAX_ROWS], total[FL_MAX_ROWS], total_lo[FL_MAX_ROWS];
+  double sharers[FL_MAX_ROWS], own[FL_MAX_ROWS], inverse[FL_MAX_ROWS], rate[FL_MAX_ROWS],
+      loss[FL_MAX_ROWS];
   double class_weight[SPAN], padding[2][FL_LANES], tail[4][FL_ALONG_ROWS][TAIL];
   double z[TILE_ELEMENTS], y[TILE_ELEMENTS], grad[TILE_ELEMENTS], hess[TILE_ELEMENTS];
   double e[]; /* TILE_ELEMENTS, or KEPT for many classes */
@@ -318,9 +318,9 @@ static fl_target kernel_target(const fl_plan *plan) {
 static int has_long_rows(const fl_plan *plan) { return !picks(plan) && plan->classes > FL_FOLD; }
 
 static ptrdiff_t group_rows(const fl_plan *plan) {
-  if (picks(plan)) return MAX_ROWS;
+  if (picks(plan)) return FL_MAX_ROWS;
   const ptrdiff_t rows = TILE_ELEMENTS / 2 / larger(plan->classes, 1) / FL_LANES * FL_LANES;
-  return larger(MIN_ROWS, smaller(rows, MAX_ROWS));
+  return larger(MIN_ROWS, smaller(rows, FL_MAX_ROWS));
 }
 
 static ptrdiff_t whole_vectors(ptrdiff_t n) { return ceil_div(n, FL_LANES) * FL_LANES; }
@@ -441,6 +441,7 @@ static fl_tile new_group(const fl_plan *plan, ptrdiff_t start, ptrdiff_t n, ptrd
       .grad = {.body = buffer->grad, .step = rows},
       .hess = {.body = buffer->hess, .step = rows},
       .wants_hess = plan->mode == FL_GRAD_HESS,
+      .weighs_classes = plan->class_weight != NULL,
       .label = buffer->label,
       .w = buffer->w,
       .max = buffer->max,
@@ -491,7 +492,14 @@ static ptrdiff_t run_of_rows(const fl_plan *plan, ptrdiff_t start) {
   return length - start % length;
 }
 
-_Static_assert(FL_FOLD *MAX_ROWS <= KEPT, "room for the exponentials of a tile");
+_Static_assert(FL_FOLD *FL_MAX_ROWS <= KEPT, "room for the exponentials of a tile");
+
+/* Bytes from an element of the tile to the one in its place when planes are used next: those of the
+ * next classes, of the first ones in the next step, or of the next rows. */
+static ptrdiff_t next_place(const fl_plan *plan, ptrdiff_t class_stride, const fl_tile *tile) {
+  if (tile->first + FL_FOLD < plan->classes) return FL_FOLD * class_stride;
+  return tile->first > 0 ? -tile->first * class_stride : tile->rows * (ptrdiff_t)item_size(plan);
+}
 
 /* The planes of the tile's classes: as they lie, if its rows are whole vectors of one run, or
  * converted into buffer. */
@@ -503,7 +511,8 @@ static fl_rows planes_at(const fl_plan *plan, const fl_operand *from, ptrdiff_t 
     seek(plan, start, &at);
     return (fl_rows){
         .body = (char *)from->data + offset(plan, from->strides, &at) + tile->first * class_stride,
-        .step = class_stride / (ptrdiff_t)item_size(plan)};
+        .step = class_stride / (ptrdiff_t)item_size(plan),
+        .ahead = next_place(plan, class_stride, tile)};
   }
   load_tile(plan, from, class_stride, start, n, tile, buffer);
   return (fl_rows){.body = buffer, .step = tile->rows};
@@ -519,7 +528,8 @@ static fl_rows result_planes_at(const fl_plan *plan, int which, ptrdiff_t start,
   seek(plan, start, &at);
   return (fl_rows){
       .body = to->data + offset(plan, to->strides, &at) + tile->first * plan->out_class[which],
-      .step = plan->out_class[which] / (ptrdiff_t)item_size(plan)};
+      .step = plan->out_class[which] / (ptrdiff_t)item_size(plan),
+      .ahead = next_place(plan, plan->out_class[which], tile)};
 }
 
 /* Few classes, or classes that lie farther apart than rows. */
@@ -606,7 +616,7 @@ static fl_rows rows_at(const fl_plan *plan, const fl_operand *from, ptrdiff_t cl
       for (ptrdiff_t i = 0; i < tile->count; i++, src += from->strides[last], dst += TAIL * size)
         copy_lanes(plan, dst, src);
     return (fl_rows){body, (char *)tails + (FL_LANES - (n - tile->whole)) * size,
-                     from->strides[last] / size, TAIL};
+                     from->strides[last] / size, TAIL, 0};
   }
   position at = *start;
   char *dst = buffer;
@@ -619,7 +629,7 @@ static fl_rows rows_at(const fl_plan *plan, const fl_operand *from, ptrdiff_t cl
       from->load(dst, 0, 1, src, 0, class_stride, 1, n);
     dst += tile->classes * size;
   }
-  return (fl_rows){buffer, (char *)buffer + tile->whole * size, tile->classes, tile->classes};
+  return (fl_rows){buffer, (char *)buffer + tile->whole * size, tile->classes, tile->classes, 0};
 }
 
 /* Where the tile's elements of an output are formed: in place, but for tails, or in buffer. */
@@ -629,8 +639,8 @@ static fl_rows results_at(const fl_plan *plan, int which, const position *start,
   const ptrdiff_t class_stride = plan->out_class[which], size = (ptrdiff_t)item_size(plan);
   if (lies_along(plan, to->native, class_stride, to->strides, start, tile))
     return (fl_rows){to->data + offset(plan, to->strides, start) + tile->first * class_stride,
-                     (char *)tails + FL_LANES * size, to->strides[plan->ndim - 1] / size, TAIL};
-  return (fl_rows){buffer, (char *)buffer + tile->whole * size, tile->classes, tile->classes};
+                     (char *)tails + FL_LANES * size, to->strides[plan->ndim - 1] / size, TAIL, 0};
+  return (fl_rows){buffer, (char *)buffer + tile->whole * size, tile->classes, tile->classes, 0};
 }
 
 /* Zeros the rows that are ignored, and copies what was not formed in place: a tail together with
@@ -856,7 +866,7 @@ static ptrdiff_t next_group(const fl_plan *plan, int along, ptrdiff_t at, ptrdif
   if (plan->mode >= FL_GRAD)
     for (int i = first_rate(plan); i < outputs(plan->mode); i++)
       in_place = in_place && output_lies_across(plan, i);
-  ptrdiff_t rows = smaller(MAX_ROWS, smaller(stop - at, run_of_rows(plan, at)));
+  ptrdiff_t rows = smaller(FL_MAX_ROWS, smaller(stop - at, run_of_rows(plan, at)));
   if (plan->mode >= FL_GRAD && KEPT / plan->classes >= FL_LANES)
     rows = smaller(rows, KEPT / plan->classes);
   return in_place && rows >= FL_LANES ? rows / FL_LANES * FL_LANES : n;
@@ -899,7 +909,7 @@ ptrdiff_t fl_chunk(const fl_plan *plan) {
   if (plan->rowwise) {
     unit = group_rows(plan), classes = larger(plan->classes, 1);
     if (has_long_rows(plan)) { /* enough chunks for 16 threads */
-      const ptrdiff_t rows = smaller(MAX_ROWS, plan->size / 16);
+      const ptrdiff_t rows = smaller(FL_MAX_ROWS, plan->size / 16);
       unit = rows < FL_LANES ? larger(1, rows) : rows / FL_LANES * FL_LANES;
     }
     least = ceil_div(SMALLEST, unit * classes);
@@ -915,7 +925,7 @@ int64_t fl_run(const fl_plan *plan, ptrdiff_t start, ptrdiff_t stop, void *scrat
 
 void fl_run_weights(const fl_plan *plan, ptrdiff_t start, ptrdiff_t stop, void *scratch,
                     fl_sum *sum) {
-  const ptrdiff_t step = plan->rowwise ? MAX_ROWS : FL_BLOCK;
+  const ptrdiff_t step = plan->rowwise ? FL_MAX_ROWS : FL_BLOCK;
   for (ptrdiff_t at = start; at < stop; at += step) {
     const ptrdiff_t n = smaller(step, stop - at);
     const void *w;

@@ -43,6 +43,16 @@ ALWAYS_INLINE void LOCAL(prefetch)(const fl_tile *tile, const fl_rows *x, LOCAL(
   __builtin_prefetch((const void *)((uintptr_t)row.body + (uintptr_t)ahead), 0, 2);
 }
 
+/* The same for the planes of a tile across: lines that lie far apart no processor fetches of its
+ * own accord. */
+ALWAYS_INLINE void LOCAL(fetch_ahead)(const fl_rows *x, const T *place) {
+  __builtin_prefetch((const void *)((uintptr_t)place + (uintptr_t)x->ahead), 0, 2);
+}
+
+ALWAYS_INLINE void LOCAL(claim_ahead)(const fl_rows *x, const T *place) {
+  __builtin_prefetch((const void *)((uintptr_t)place + (uintptr_t)x->ahead), 1, 2);
+}
+
 /* Folds the first n of `most` rows of lanes, a power of two, into one: half onto half. */
 ALWAYS_INLINE void LOCAL(fold)(T (*x)[FL_LANES], ptrdiff_t n, ptrdiff_t most) {
   for (ptrdiff_t half = most / 2; half > 0; half /= 2) {
@@ -127,6 +137,7 @@ static void KERNEL(softmax, scan_across)(fl_tile *tile) {
   T *max = tile->max, *unmasked = tile->sharers;
   for (ptrdiff_t k = 0; k < tile->classes; k++) {
     const T *z = (const T *)tile->z.body + k * tile->z.step;
+    for (ptrdiff_t r = 0; r < tile->rows; r += FL_LANES) LOCAL(fetch_ahead)(&tile->z, z + r);
     SIMD for (ptrdiff_t r = 0; r < tile->rows; r++) max[r] = z[r] > max[r] ? z[r] : max[r];
     if (tile->smoothing == 0) continue;
     SIMD for (ptrdiff_t r = 0; r < tile->rows; r++) unmasked[r] += z[r] == -INF ? 0 : 1;
@@ -169,6 +180,7 @@ static void KERNEL(softmax, again_across)(fl_tile *tile) {
   for (ptrdiff_t k = 0; k < tile->classes; k++) {
     const T *z = (const T *)tile->z.body + k * tile->z.step;
     T *e = (T *)tile->e + k * tile->rows;
+    for (ptrdiff_t r = 0; r < tile->rows; r += FL_LANES) LOCAL(fetch_ahead)(&tile->z, z + r);
     SIMD for (ptrdiff_t r = 0; r < tile->rows; r++) {
       e[r] = KERNEL(softmax, exponential)(1, z[r], max[r]);
     }
@@ -213,16 +225,47 @@ ALWAYS_INLINE void KERNEL(softmax, sparse_terms)(fl_tile *tile, ptrdiff_t row, p
   }
 }
 
-ALWAYS_INLINE void KERNEL(softmax, sparse_across)(fl_tile *tile, ptrdiff_t from) {
-  T z[FL_LANES], e[FL_LANES], weight[FL_LANES];
-  for (int r = 0; r < FL_LANES; r++) {
-    int inside;
-    const ptrdiff_t k = LOCAL(place_of)(tile, from + r, &inside);
-    z[r] = ((const T *)tile->z.body)[k * tile->z.step + from + r];
-    e[r] = inside ? ((const T *)tile->e)[k * tile->rows + from + r] : 0;
-    weight[r] = inside ? ((const T *)tile->class_weight)[k] : 0;
+/* Where FL_LANES rows are one vector, comparing their labels with every class takes less time than
+ * forming addresses for each. In bits, of which compilers make no branches. */
+ALWAYS_INLINE void KERNEL(softmax, own_scores)(const fl_tile *tile, T *z) {
+  for (ptrdiff_t from = 0; from < tile->rows; from += FL_LANES) {
+    I label[FL_LANES], bits[FL_LANES] = {0};
+    SIMD for (int r = 0; r < FL_LANES; r++) label[r] = ((const I *)tile->label)[from + r];
+    for (ptrdiff_t k = 0; k < tile->classes; k++) {
+      const T *scores = (const T *)tile->z.body + k * tile->z.step + from;
+      const I class = (I)(tile->first + k);
+      SIMD for (int r = 0; r < FL_LANES; r++) bits[r] |=
+          (I)FN(bits)(scores[r]) & -(I)(label[r] == class);
+    }
+    memcpy(z + from, bits, sizeof bits);
   }
-  KERNEL(softmax, sparse_terms)(tile, from, FL_LANES, z, e, weight);
+}
+
+ALWAYS_INLINE void KERNEL(softmax, sparse_across)(fl_tile *tile) {
+  const T *planes = tile->z.body, *exponentials = tile->e, *class_weight = tile->class_weight;
+  const T *max = tile->max;
+  const int compares = VECTOR_BYTES >= FL_LANES * sizeof(T) && tile->all_classes <= FL_LANES &&
+                       !tile->weighs_classes;
+  T z[FL_MAX_ROWS], e[FL_MAX_ROWS], weight[FL_MAX_ROWS];
+  if (compares) {
+    const I *label = tile->label, first = (I)tile->first,
+            last = (I)(tile->first + tile->classes - 1);
+    KERNEL(softmax, own_scores)(tile, z);
+    SIMD for (ptrdiff_t r = 0; r < tile->rows; r++) {
+      const int inside = (label[r] >= first) & (label[r] <= last);
+      const T own = KERNEL(softmax, exponential)(1, z[r], max[r]);
+      e[r] = inside ? own : 0;
+      weight[r] = inside ? 1 : 0;
+    }
+  }
+  for (ptrdiff_t r = 0; r < tile->rows && !compares; r++) {
+    int inside;
+    const ptrdiff_t k = LOCAL(place_of)(tile, r, &inside);
+    z[r] = planes[k * tile->z.step + r];
+    e[r] = inside ? exponentials[k * tile->rows + r] : 0;
+    weight[r] = inside ? class_weight[k] : 0;
+  }
+  KERNEL(softmax, sparse_terms)(tile, 0, tile->rows, z, e, weight);
 }
 
 ALWAYS_INLINE void KERNEL(softmax, sparse_along)(fl_tile *tile) {
@@ -246,6 +289,7 @@ ALWAYS_INLINE void KERNEL(softmax, exponentials_across)(int infinite, const fl_t
   for (ptrdiff_t k = 0; k < tile->classes; k++) {
     const T *z = (const T *)tile->z.body + k * tile->z.step + from;
     T *e = (T *)tile->e + k * tile->rows + from;
+    LOCAL(fetch_ahead)(&tile->z, z);
     SIMD for (int r = 0; r < FL_LANES; r++) {
       const int is_top = z[r] == max[r];
       e[r] = KERNEL(softmax, exponential)(infinite, z[r], max[r]);
@@ -298,10 +342,7 @@ ALWAYS_INLINE void KERNEL(softmax, accumulate_across)(int kind, fl_tile *tile) {
       tops[r] = top[r];
       PAIR_ADD(sum[r], sum_lo[r], terms[0][r]);
     }
-    if (kind == FL_SPARSE) {
-      KERNEL(softmax, sparse_across)(tile, from);
-      continue;
-    }
+    if (kind == FL_SPARSE) continue;
     T *gap = (T *)tile->gap + from, *gap_lo = (T *)tile->gap_lo + from;
     T *total = (T *)tile->total + from, *total_lo = (T *)tile->total_lo + from;
     T targets[FL_FOLD][FL_LANES];
@@ -310,6 +351,7 @@ ALWAYS_INLINE void KERNEL(softmax, accumulate_across)(int kind, fl_tile *tile) {
       const T *y = HAS_Y(kind) ? (const T *)tile->y.body + k * tile->y.step + from : NULL;
       const T weight = ((const T *)tile->class_weight)[k];
       const I class = (I)(tile->first + k);
+      if (HAS_Y(kind)) LOCAL(fetch_ahead)(&tile->y, y);
       SIMD for (int r = 0; r < FL_LANES; r++) {
         const T yk = HAS_Y(kind) ? y[r] : 0;
         I flags = 0;
@@ -327,6 +369,7 @@ ALWAYS_INLINE void KERNEL(softmax, accumulate_across)(int kind, fl_tile *tile) {
       PAIR_ADD(total[r], total_lo[r], targets[0][r]);
     }
   }
+  if (kind == FL_SPARSE) KERNEL(softmax, sparse_across)(tile);
   tile->flags |= LOCAL(any)(seen);
 }
 
@@ -449,6 +492,7 @@ ALWAYS_INLINE void KERNEL(softmax, derive_across)(int kind, fl_tile *tile) {
       const T weight = ((const T *)tile->class_weight)[k];
       const I class = (I)(tile->first + k);
       T *grad = (T *)tile->grad.body + k * tile->grad.step + from;
+      LOCAL(claim_ahead)(&tile->grad, grad);
       T *hess = (T *)tile->hess.body + k * tile->hess.step + from;
       SIMD for (int r = 0; r < FL_LANES; r++) {
         const T t = kind == FL_SPARSE
@@ -621,6 +665,8 @@ STEPS(softmax)
         const T *y = (const T *)tile->y.body + k * tile->y.step + from;                           \
         const T weight = ((const T *)tile->class_weight)[k];                                      \
         const I class = (I)(tile->first + k);                                                     \
+        LOCAL(fetch_ahead)(&tile->z, z);                                                          \
+        if (HAS_Y(kind)) LOCAL(fetch_ahead)(&tile->y, y);                                         \
         SIMD for (int r = 0; r < FL_LANES; r++) {                                                 \
           T grad, hess;                                                                           \
           seen[r] |= LOCAL(suspicion)(kind, y[r], z[r]);                                          \
@@ -684,6 +730,8 @@ STEPS(softmax)
       const I class = (I)(tile->first + k);                                                       \
       T *grads = (T *)tile->grad.body + k * tile->grad.step,                                      \
         *hesses = (T *)tile->hess.body + k * tile->hess.step;                                     \
+      for (ptrdiff_t r = 0; r < tile->rows; r += FL_LANES)                                        \
+        LOCAL(claim_ahead)(&tile->grad, grads + r);                                               \
       SIMD for (ptrdiff_t r = 0; r < tile->rows; r++) {                                           \
         T loss, grad, hess;                                                                       \
         KERNEL(name, element)(kind, z[r], kind == FL_SMOOTHED ? 0 : y[r], eps, smoothing, weight, \
