@@ -241,6 +241,15 @@ def test_quota_of_the_groups_around(tmp_path: Path) -> None:
     assert _threads._quota(root, tmp_path / "none") == math.inf
 
 
+def test_quota_of_a_group_of_any_name(tmp_path: Path) -> None:
+    """A group may be called what a folder may be called: neither ASCII nor UTF-8."""
+    own = tmp_path / "own"
+    for name in ("dienst-ü", os.fsdecode(b"\xff")):
+        own.write_bytes(b"0::/" + os.fsencode(name) + b"\n")
+        version_2(tmp_path / name, 2)
+        assert _threads._quota(tmp_path, own) == 2
+
+
 def version_1(folder: Path, processors: int) -> None:
     folder.mkdir(exist_ok=True)
     (folder / "cpu.cfs_quota_us").write_text(f"{processors}00000\n")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,7 +19,6 @@ from fastloss._arrays import (
     computation_dtype,
     same_memory,
 )
-from fastloss._docs import docstring
 from fastloss._domains import Argument, raise_domain_error
 from fastloss._losses import BY_NAME, REAL, RECORDS, Parameter, Record
 from fastloss._threads import check_threads
@@ -39,6 +38,7 @@ _KEPT = 16
 # Weights whose sum is beyond 2 to this power, up or down, are rescaled by a power of two, so that
 # neither the sum nor its inverse leaves the range of a float32.
 _LARGEST_EXPONENT = 60
+_LARGEST_FLOAT32 = 2.0**128 - 2.0**104
 # What brings a sum that overflowed, or the squares of residuals, back into range.
 _RESCUE = {"float32": 100, "float64": 600}
 # Elements of the prediction whose gradients are summed at a time over broadcast axes.
@@ -52,6 +52,23 @@ class Options(NamedTuple):
     reduction: str
     out: Any
     threads: int
+
+
+class _OfLoss:
+    """An attribute of a loss that is made when it is asked for; the class may have it too."""
+
+    def __init__(self, make: Callable[[Loss], Any], of_class: Any = None) -> None:
+        self._make = make
+        self._of_class = of_class
+
+    def __get__(self, loss: Loss | None, owner: type | None = None) -> Any:
+        return self._of_class if loss is None else self._make(loss)
+
+
+def _documentation(loss: Loss) -> str:
+    from fastloss._docs import docstring  # not at the top: it would slow every import
+
+    return docstring(loss._record)
 
 
 class Loss(_core.ShortPath):
@@ -81,9 +98,10 @@ class Loss(_core.ShortPath):
         index = (_ROWWISE if self._rowwise else _POINTWISE)[record.kernel]
         self._index = index
         self._describe()
-        self.__doc__ = docstring(record)
         self.__name__ = self.__qualname__ = record.name
-        self.__signature__ = _signature(record, self._values)
+
+    __doc__ = _OfLoss(_documentation, __doc__)
+    __signature__ = _OfLoss(lambda loss: _signature(loss._record, loss._values))
 
     @property
     def name(self) -> str:
@@ -284,7 +302,7 @@ def _check_float32(record: Record, values: Mapping[str, Any]) -> None:
 
 
 def _holds_in_float32_one(parameter: Parameter, value: float) -> bool:
-    if abs(value) > float(np.finfo(np.float32).max):
+    if abs(value) > _LARGEST_FLOAT32:
         return False
     return float(np.float32(value)) in parameter.domain
 

@@ -4,9 +4,9 @@
 from __future__ import annotations
 
 import datetime
-import decimal
-import importlib.util
+import functools
 import math
+import numbers
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeAlias
 
@@ -20,11 +20,18 @@ Key: TypeAlias = Any
 
 # Integers within a range no larger than this are numbered by a table.
 _TABLE = 1 << 20
-_TAGGED: dict[str, tuple[type, Callable[[str], Any]]] = {
-    "datetime": (datetime.datetime, datetime.datetime.fromisoformat),
-    "date": (datetime.date, datetime.date.fromisoformat),
-    "decimal": (decimal.Decimal, decimal.Decimal),
-}
+
+
+@functools.cache
+def _tagged() -> dict[str, tuple[type, Callable[[str], Any]]]:
+    """Types of keys that JSON does not have, and how they are read."""
+    import decimal  # not at the top: it would slow every import
+
+    return {
+        "datetime": (datetime.datetime, datetime.datetime.fromisoformat),
+        "date": (datetime.date, datetime.date.fromisoformat),
+        "decimal": (decimal.Decimal, decimal.Decimal),
+    }
 
 
 class Columns(list[Any]):
@@ -103,6 +110,8 @@ def _number(x: Any) -> tuple[Array, list[Any]]:
 def _is_arrow(x: Any) -> bool:
     if not (hasattr(x, "__arrow_c_stream__") or hasattr(x, "__arrow_c_array__")):
         return False
+    import importlib.util
+
     return importlib.util.find_spec("pyarrow") is not None
 
 
@@ -176,7 +185,7 @@ def _key(value: Any) -> Any:
         return value
     if isinstance(value, float):
         return math.nan if value != value else value  # the one NaN that is itself
-    if any(isinstance(value, kind) for kind, _ in _TAGGED.values()):
+    if any(isinstance(value, kind) for kind, _ in _tagged().values()):
         return value
     raise TypeError(f"by: got {value!r}; expected integers, strings, booleans, numbers or dates")
 
@@ -189,7 +198,7 @@ def sorted_keys(keys: Iterable[Key]) -> list[Key]:
             return tuple(map(place, key))
         if key is None or key != key:
             return (2 if key is None else 1, "", "")
-        kind = "number" if isinstance(key, (int, float, decimal.Decimal)) else type(key).__name__
+        kind = "number" if isinstance(key, numbers.Number) else type(key).__name__
         return (0, kind, key)
 
     return sorted(keys, key=place)
@@ -203,7 +212,7 @@ def to_json(key: Key) -> Any:
         return {"bytes": key.hex()}
     if isinstance(key, float) and not math.isfinite(key):
         return {"float": repr(key)}
-    for tag, (kind, _) in _TAGGED.items():
+    for tag, (kind, _) in _tagged().items():
         if isinstance(key, kind):
             return {tag: key.isoformat() if hasattr(key, "isoformat") else str(key)}
     return key
@@ -218,4 +227,4 @@ def from_json(key: Any) -> Key:
     ((tag, text),) = key.items()
     if tag == "bytes":
         return bytes.fromhex(text)
-    return _key(float(text)) if tag == "float" else _TAGGED[tag][1](text)
+    return _key(float(text)) if tag == "float" else _tagged()[tag][1](text)

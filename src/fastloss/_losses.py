@@ -8,8 +8,7 @@ the kernel in the order in which they stand here.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal, NamedTuple
 
 Kind = Literal["pointwise", "dense", "sparse"]
 Reduction = Literal["mean", "sum", "none"]
@@ -20,8 +19,7 @@ ARITHMETIC = 0.15
 TRANSCENDENTAL = 0.6
 
 
-@dataclass(frozen=True)
-class Interval:
+class Interval(NamedTuple):
     """A set of real numbers between two ends, each end inside or outside of it."""
 
     low: float
@@ -29,18 +27,17 @@ class Interval:
     low_closed: bool = True
     high_closed: bool = True
 
-    def __contains__(self, x: float) -> bool:
+    def __contains__(self, x: Any) -> bool:
         above = x >= self.low if self.low_closed else x > self.low
         below = x <= self.high if self.high_closed else x < self.high
-        return above and below
+        return bool(above and below)
 
     def __str__(self) -> str:
         left, right = "(["[self.low_closed], ")]"[self.high_closed]
         return f"{left}{self.low:g}, {self.high:g}{right}"
 
 
-@dataclass(frozen=True)
-class Labels:
+class Labels(NamedTuple):
     """A finite set of labels, or alternatives of such sets that may not be mixed."""
 
     text: str
@@ -60,8 +57,7 @@ MARGIN_LABELS = Labels("{-1, +1} or {0, 1}")
 CLASS_INDEX = Labels("integers in [0, C)")
 
 
-@dataclass(frozen=True)
-class Parameter:
+class Parameter(NamedTuple):
     """A keyword of a loss: a real number in `domain`, or one of the special kinds."""
 
     name: str
@@ -71,8 +67,7 @@ class Parameter:
     domain: Interval = REAL
 
 
-@dataclass(frozen=True)
-class Record:
+class Record(NamedTuple):
     """Everything that is said about a loss outside its kernel.
 
     `kernel` names the block in ``kernels/losses/*.h``. `max_ulp` is the largest error of loss,

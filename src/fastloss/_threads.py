@@ -115,9 +115,10 @@ def _quota_of(directory: str) -> float:
         return math.inf
 
 
-# Not by pathlib, which takes a sixth of the time of the import.
+# Not by pathlib, which takes a sixth of the time of the import. Groups may have any name that a
+# folder may have.
 def _text_of(*path: str) -> str:
-    with open(os.path.join(*path), encoding="ascii") as file:
+    with open(os.path.join(*path), encoding="utf-8", errors="surrogateescape") as file:
         return file.read()
 
 
