@@ -26,7 +26,10 @@ settings.load_profile("fastloss")
 
 @pytest.fixture
 def python() -> Callable[..., str]:
-    """Run code in a new interpreter, with these environment variables; return what it prints."""
+    """Run code in a new interpreter, with these environment variables; return what it prints.
+
+    Those that are empty are not set.
+    """
 
     def run(code: str, **env: str) -> str:
         done = subprocess.run(
@@ -34,7 +37,7 @@ def python() -> Callable[..., str]:
             capture_output=True,
             text=True,
             check=False,
-            env={**os.environ, **env},
+            env={name: value for name, value in {**os.environ, **env}.items() if value},
             timeout=120,
         )
         assert done.returncode == 0, done.stderr

@@ -954,7 +954,8 @@ Gradient and diagonal of the Hessian, in one pass."""
 
     cdef answer_any(self, Call call, y_true, y_pred, dict kwargs):
         cdef Keywords keywords
-        if cnp.PyArray_IsAnyScalar(y_true):  # one target for all predictions
+        if not cnp.PyArray_CheckExact(y_true) and cnp.PyArray_IsAnyScalar(y_true):
+            # one target for all predictions
             y_true = np.asarray(y_true)
         if not kwargs:
             result = self.run(call, y_true, y_pred, None, MEAN, None, current_threads())

@@ -46,7 +46,7 @@ enum { LOCAL(doubt) = 1 << 8 };
  * from NORMAL to 1 or NaN. */
 ALWAYS_INLINE int LOCAL(are_hard)(ptrdiff_t n, const T *y, const T *z) {
   I flags = 0, other = 0;
-  _Pragma("omp simd reduction(| : flags, other)") for (ptrdiff_t i = 0; i < n; i++) {
+  SIMD_BOTH for (ptrdiff_t i = 0; i < n; i++) {
     flags |= SIGN_OF(y[i] * y[i] - y[i]);
     other |= SIGN_OF(z[i] - NORMAL) | SIGN_OF(1 - z[i]);
   }
@@ -62,6 +62,58 @@ ALWAYS_INLINE I LOCAL(label_flags)(ptrdiff_t n, const T *y) {
                                                         : y[i] == y[i] ? FL_BAD_TRUE
                                                                        : 0;
   return flags;
+}
+
+/* Sums of n <= FL_BLOCK elements, and of their products, in double. Elements FL_LANES apart share a
+ * lane, whatever the vectors are: a compiler has nothing to choose. */
+ALWAYS_INLINE double LOCAL(sum_of)(double *lanes) {
+  for (int half = FL_LANES / 2; half > 0; half /= 2)
+    SIMD for (int j = 0; j < half; j++) lanes[j] += lanes[j + half];
+  return lanes[0];
+}
+
+ALWAYS_INLINE double LOCAL(total)(ptrdiff_t n, const T *x) {
+  const ptrdiff_t whole = n / FL_LANES * FL_LANES;
+  double lanes[FL_LANES] = {0};
+  for (ptrdiff_t i = 0; i < whole; i += FL_LANES)
+    SIMD for (int j = 0; j < FL_LANES; j++) lanes[j] += (double)x[i + j];
+  for (ptrdiff_t i = whole; i < n; i++) lanes[i - whole] += (double)x[i];
+  return LOCAL(sum_of)(lanes);
+}
+
+ALWAYS_INLINE double LOCAL(weighted_total)(ptrdiff_t n, const T *x, const T *w) {
+  const ptrdiff_t whole = n / FL_LANES * FL_LANES;
+  double lanes[FL_LANES] = {0};
+  for (ptrdiff_t i = 0; i < whole; i += FL_LANES)
+    SIMD for (int j = 0; j < FL_LANES; j++) lanes[j] += (double)w[i + j] * (double)x[i + j];
+  for (ptrdiff_t i = whole; i < n; i++) lanes[i - whole] += (double)w[i] * (double)x[i];
+  return LOCAL(sum_of)(lanes);
+}
+
+/* Flags that were seen in any lane. */
+ALWAYS_INLINE I LOCAL(any)(const I *seen) {
+  I flags = 0;
+  SIMD_FLAGS for (int j = 0; j < FL_LANES; j++) flags |= seen[j];
+  return flags;
+}
+
+/* What a block has: the two sums, the flags, and what `other` tells of labels. It is found in
+ * lanes, which gcc keeps in registers, or in turn: by a loop that clang can make vectors of even
+ * where it stores results, and another one for the sums. Both add up in the same order. */
+typedef struct {
+  I flags, other;
+  double sum, w_sum;
+} LOCAL(found);
+
+/* The last elements of a block as FL_LANES of them, the first of which takes the place of those
+ * that are missing; and back. */
+ALWAYS_INLINE void LOCAL(load_rest)(T *to, const T *from, ptrdiff_t rest) {
+  const T first = from[0];
+  SIMD for (int j = 0; j < FL_LANES; j++) to[j] = j < rest ? from[j] : first;
+}
+
+ALWAYS_INLINE void LOCAL(store_rest)(T *to, const T *from, ptrdiff_t rest) {
+  SIMD for (int j = 0; j < FL_LANES; j++) if (j < rest) to[j] = from[j];
 }
 
 /* LOSS is a formula; that of a MARGIN_LOSS sees signs. _AFTER has an expression e of y and z, a
@@ -103,19 +155,73 @@ ALWAYS_INLINE I LOCAL(label_flags)(ptrdiff_t n, const T *y) {
     return flags;                                                                                  \
   }                                                                                                \
                                                                                                    \
-  ALWAYS_INLINE I KERNEL(name, block)(int what, int special, int checked, ptrdiff_t n, const T *y, \
-                                      const T *z, const T *w, const T *p, T factor, T *losses,     \
-                                      T *grads, T *hesses, fl_sum *sums) {                         \
+  ALWAYS_INLINE void KERNEL(name, group)(                                                          \
+      int what, int special, const T *y, const T *z, const T *w, const T *e, const T *p, T factor, \
+      T *losses, T *grads, T *hesses, double *sum, double *w_sum, I *seen, I *other) {             \
     const int rates = what & (LOCAL(want_grad) | LOCAL(want_hess));                                \
     const int margins = labels == LOCAL(signs);                                                    \
-    double sum = 0, w_sum = 0;                                                                     \
-    T e[FL_BLOCK];                                                                                 \
-    I flags = 0, other = 0;                                                                        \
-    if (has_prior) SIMD for (ptrdiff_t i = 0; i < n; i++) {                                        \
-        const T yi = margins && !special ? 2 * y[i] - 1 : y[i];                                    \
-        e[i] = KERNEL(name, prior)(yi, z[i]);                                                      \
+    SIMD for (int j = 0; j < FL_LANES; j++) {                                                      \
+      T loss, grad, hess;                                                                          \
+      const T yj = margins && !special ? 2 * y[j] - 1 : y[j];                                      \
+      if (margins) {                                                                               \
+        if (!special) seen[j] |= SIGN_OF(y[j] * y[j] - y[j]);                                      \
+        other[j] |= SIGN_OF(y[j]) ^ SIGN_OF((T)1);                                                 \
       }                                                                                            \
-    SIMD_SUMS for (ptrdiff_t i = 0; i < n; i++) {                                                  \
+      seen[j] |= KERNEL(name, element)(0, special, yj, z[j], has_prior ? e[j] : 0, p, &loss,       \
+                                       &grad, &hess);                                              \
+      const T wj = what & LOCAL(weighted) ? w[j] : 1, rate = rates ? wj * factor : 1;              \
+      if (what & LOCAL(want_sum)) {                                                                \
+        sum[j] += what & LOCAL(weighted) ? (double)wj * (double)loss : (double)loss;               \
+        if (what & LOCAL(weighted)) w_sum[j] += (double)wj;                                        \
+      }                                                                                            \
+      if (what & LOCAL(want_loss)) losses[j] = wj * loss;                                          \
+      if (what & LOCAL(want_grad)) grads[j] = rate * grad;                                         \
+      if (what & LOCAL(want_hess)) hesses[j] = rate * hess;                                        \
+    }                                                                                              \
+  }                                                                                                \
+                                                                                                   \
+  ALWAYS_INLINE LOCAL(found) KERNEL(name, in_lanes)(                                               \
+      int what, int special, ptrdiff_t n, const T *y, const T *z, const T *w, const T *e,          \
+      const T *p, T factor, T *losses, T *grads, T *hesses) {                                      \
+    const ptrdiff_t whole = n / FL_LANES * FL_LANES, rest = n - whole;                             \
+    double sum[FL_LANES] = {0}, w_sum[FL_LANES] = {0};                                             \
+    I seen[FL_LANES] = {0}, other[FL_LANES] = {0};                                                 \
+    for (ptrdiff_t i = 0; i < whole; i += FL_LANES)                                                \
+      KERNEL(name, group)(what, special, y + i, z + i, w + i, e + i, p, factor, losses + i,        \
+                          grads + i, hesses + i, sum, w_sum, seen, other);                         \
+    if (rest) {                                                                                    \
+      T in[4][FL_LANES], out[3][FL_LANES];                                                         \
+      double sum_before[FL_LANES], w_before[FL_LANES];                                             \
+      SIMD for (int j = 0; j < FL_LANES; j++) sum_before[j] = sum[j], w_before[j] = w_sum[j];      \
+      LOCAL(load_rest)(in[0], y + whole, rest);                                                    \
+      LOCAL(load_rest)(in[1], z + whole, rest);                                                    \
+      if (what & LOCAL(weighted)) LOCAL(load_rest)(in[2], w + whole, rest);                        \
+      if (has_prior) LOCAL(load_rest)(in[3], e + whole, rest);                                     \
+      KERNEL(name, group)(what, special, in[0], in[1], in[2], in[3], p, factor, out[0], out[1],    \
+                          out[2], sum, w_sum, seen, other);                                        \
+      SIMD for (int j = 0; j < FL_LANES; j++) {                                                    \
+        sum[j] = j < rest ? sum[j] : sum_before[j];                                                \
+        w_sum[j] = j < rest ? w_sum[j] : w_before[j];                                              \
+      }                                                                                            \
+      if (what & LOCAL(want_loss)) LOCAL(store_rest)(losses + whole, out[0], rest);                \
+      if (what & LOCAL(want_grad)) LOCAL(store_rest)(grads + whole, out[1], rest);                 \
+      if (what & LOCAL(want_hess)) LOCAL(store_rest)(hesses + whole, out[2], rest);                \
+    }                                                                                              \
+    return (LOCAL(found)){                                                                         \
+        .flags = LOCAL(any)(seen),                                                                 \
+        .other = labels == LOCAL(signs) ? LOCAL(any)(other) : 0,                                   \
+        .sum = what & LOCAL(want_sum) ? LOCAL(sum_of)(sum) : 0,                                    \
+        .w_sum = what & LOCAL(want_sum) && what & LOCAL(weighted) ? LOCAL(sum_of)(w_sum) : 0};     \
+  }                                                                                                \
+                                                                                                   \
+  ALWAYS_INLINE LOCAL(found) KERNEL(name, in_turn)(int what, int special, ptrdiff_t n, const T *y, \
+                                                   const T *z, const T *w, const T *e, const T *p, \
+                                                   T factor, T *losses, T *grads, T *hesses) {     \
+    const int rates = what & (LOCAL(want_grad) | LOCAL(want_hess));                                \
+    const int margins = labels == LOCAL(signs), sums = what & LOCAL(want_sum);                     \
+    T terms[FL_BLOCK], weights[FL_BLOCK];                                                          \
+    I flags = 0, other = 0;                                                                        \
+    SIMD_BOTH for (ptrdiff_t i = 0; i < n; i++) {                                                  \
       T loss, grad, hess;                                                                          \
       const T yi = margins && !special ? 2 * y[i] - 1 : y[i];                                      \
       if (margins) {                                                                               \
@@ -125,24 +231,41 @@ ALWAYS_INLINE I LOCAL(label_flags)(ptrdiff_t n, const T *y) {
       flags |= KERNEL(name, element)(0, special, yi, z[i], has_prior ? e[i] : 0, p, &loss, &grad,  \
                                      &hess);                                                       \
       const T wi = what & LOCAL(weighted) ? w[i] : 1, rate = rates ? wi * factor : 1;              \
-      if (what & LOCAL(want_sum)) {                                                                \
-        sum += what & LOCAL(weighted) ? (double)wi * (double)loss : (double)loss;                  \
-        w_sum += what & LOCAL(weighted) ? (double)wi : 0;                                          \
-      }                                                                                            \
+      if (sums) terms[i] = loss;                                                                   \
+      if (sums && what & LOCAL(weighted)) weights[i] = wi;                                         \
       if (what & LOCAL(want_loss)) losses[i] = wi * loss;                                          \
       if (what & LOCAL(want_grad)) grads[i] = rate * grad;                                         \
       if (what & LOCAL(want_hess)) hesses[i] = rate * hess;                                        \
     }                                                                                              \
-    if (margins && special && other & ~SIGN_OF(-N(0))) flags = 1; /* more than signs */            \
-    if (margins && flags && !checked) return LOCAL(doubt);                                         \
-    if (labels == LOCAL(finite) && special && !(sum - sum == 0)) return LOCAL(doubt);              \
-    if (what & LOCAL(want_sum)) fl_sum_add(&sums[0], sum);                                         \
-    if (what & LOCAL(want_sum) && what & LOCAL(weighted)) fl_sum_add(&sums[1], w_sum);             \
-    if (checked) return 0;                                                                         \
-    if (margins) return !other ? 0 : special ? FL_SAW_MINUS : FL_SAW_ZERO;                         \
-    return flags < 0 ? KERNEL(name, check)(n, y, z, p) : 0;                                        \
+    return (LOCAL(found)){.flags = flags,                                                          \
+                          .other = other,                                                          \
+                          .sum = !sums ? 0                                                         \
+                                 : what & LOCAL(weighted)                                          \
+                                     ? LOCAL(weighted_total)(n, terms, weights)                    \
+                                     : LOCAL(total)(n, terms),                                     \
+                          .w_sum = sums && what & LOCAL(weighted) ? LOCAL(total)(n, weights) : 0}; \
   }                                                                                                \
                                                                                                    \
+  ALWAYS_INLINE I KERNEL(name, block)(int what, int special, int checked, ptrdiff_t n, const T *y, \
+                                      const T *z, const T *w, const T *p, T factor, T *losses,     \
+                                      T *grads, T *hesses, fl_sum *sums) {                         \
+    const int margins = labels == LOCAL(signs);                                                    \
+    T e[FL_BLOCK];                                                                                 \
+    if (has_prior) SIMD for (ptrdiff_t i = 0; i < n; i++) {                                        \
+        const T yi = margins && !special ? 2 * y[i] - 1 : y[i];                                    \
+        e[i] = KERNEL(name, prior)(yi, z[i]);                                                      \
+      }                                                                                            \
+    LOCAL(found)                                                                                   \
+    found = KERNEL(name, SUMMED)(what, special, n, y, z, w, e, p, factor, losses, grads, hesses);  \
+    if (margins && special && found.other & ~SIGN_OF(-N(0))) found.flags = 1; /* not only signs */ \
+    if (margins && found.flags && !checked) return LOCAL(doubt);                                   \
+    if (labels == LOCAL(finite) && special && !(found.sum - found.sum == 0)) return LOCAL(doubt);  \
+    if (what & LOCAL(want_sum)) fl_sum_add(&sums[0], found.sum);                                   \
+    if (what & LOCAL(want_sum) && what & LOCAL(weighted)) fl_sum_add(&sums[1], found.w_sum);       \
+    if (checked) return 0;                                                                         \
+    if (margins) return !found.other ? 0 : special ? FL_SAW_MINUS : FL_SAW_ZERO;                   \
+    return found.flags < 0 ? KERNEL(name, check)(n, y, z, p) : 0;                                  \
+  }                                                                                                \
   ALWAYS_INLINE int64_t KERNEL(name, blocks)(int what, ARGUMENTS) {                                \
     const T *y = y_true, *z = y_pred, *w = weight, factor = (T)scale;                              \
     T *losses = what & LOCAL(want_loss) ? out0 : NULL;                                             \
@@ -226,10 +349,4 @@ static const fl_pointwise KERNEL(pointwise, table)[] = {
 #undef PASS
 #undef DRIVER
 
-/* The sum of n <= FL_BLOCK elements, in fixed lanes. */
-static double LOCAL(total)(ptrdiff_t n, const void *x_) {
-  const T *x = x_;
-  double sum = 0;
-  _Pragma("omp simd reduction(+ : sum)") for (ptrdiff_t i = 0; i < n; i++) sum += (double)x[i];
-  return sum;
-}
+static double LOCAL(sum_block)(ptrdiff_t n, const void *x) { return LOCAL(total)(n, x); }

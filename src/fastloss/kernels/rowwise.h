@@ -84,13 +84,6 @@ ALWAYS_INLINE T LOCAL(fold_lanes)(const T *x) {
 }
 _Static_assert(FL_LANES == 16, "four halvings lead to one number");
 
-/* Flags that were seen in any lane. */
-ALWAYS_INLINE I LOCAL(any)(const I *seen) {
-  I flags = 0;
-  for (int j = 0; j < FL_LANES; j++) flags |= seen[j];
-  return flags;
-}
-
 /* The largest of FL_LANES numbers. */
 ALWAYS_INLINE T LOCAL(largest)(const T *x) {
   T pairs[8], quads[4];

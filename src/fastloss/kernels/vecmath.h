@@ -26,6 +26,12 @@
 
 #include "coefficients.h"
 
+/* Products are fused with sums within an expression only. Where clang may look further it fuses
+ * others wherever the same formula is inlined, and one loss would have several values. */
+#if defined(__clang__)
+#pragma clang fp contract(on)
+#endif
+
 /* Whether products are fused with sums; a file that compiles for a target of its own says so. */
 #ifndef VECMATH_FMA
 #if defined(__FMA__) || defined(__aarch64__)
