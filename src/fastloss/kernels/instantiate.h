@@ -13,13 +13,14 @@
 #define LOCAL(what) CONCAT3(what, DTYPE, ISA)
 
 #define ALWAYS_INLINE static inline __attribute__((always_inline))
+#define NOT_INLINE __attribute__((noinline))
 #define SIMD _Pragma("omp simd")
 #define SIMD_FLAGS _Pragma("omp simd reduction(| : flags)")
 #define SIMD_BOTH _Pragma("omp simd reduction(| : flags, other)")
-#if defined(__clang__)
-#define SUMMED in_turn
+#if defined(__clang__) || VECTOR_BYTES == 16
+#define IN_LANES 0
 #else
-#define SUMMED in_lanes
+#define IN_LANES 1
 #endif
 
 /* The vocabulary of the formulas; FN(exp) is exp_f32 or exp_f64. */
@@ -100,7 +101,7 @@ const fl_table CONCAT3(fl, table, ISA) = {
     .rowwise_count = sizeof CONCAT4(rowwise, f32, table, ISA) /
                      sizeof *CONCAT4(rowwise, f32, table, ISA),
     .load = CONCAT3(load, table, ISA),
-    .total = {CONCAT3(sum_block, f32, ISA), CONCAT3(sum_block, f64, ISA)},
+    .total = {CONCAT3(total, f32, ISA), CONCAT3(total, f64, ISA)},
     .extract = {CONCAT3(extract, f32, ISA), CONCAT3(extract, f64, ISA)},
     .magnitude = {CONCAT3(magnitude, f32, ISA), CONCAT3(magnitude, f64, ISA)},
     .widen = {CONCAT3(widen, f32, ISA), CONCAT3(widen, f64, ISA)},

@@ -72,7 +72,8 @@ ALWAYS_INLINE double LOCAL(sum_of)(double *lanes) {
   return lanes[0];
 }
 
-ALWAYS_INLINE double LOCAL(total)(ptrdiff_t n, const T *x) {
+static NOT_INLINE double LOCAL(total)(ptrdiff_t n, const void *x_) {
+  const T *x = x_;
   const ptrdiff_t whole = n / FL_LANES * FL_LANES;
   double lanes[FL_LANES] = {0};
   for (ptrdiff_t i = 0; i < whole; i += FL_LANES)
@@ -81,7 +82,7 @@ ALWAYS_INLINE double LOCAL(total)(ptrdiff_t n, const T *x) {
   return LOCAL(sum_of)(lanes);
 }
 
-ALWAYS_INLINE double LOCAL(weighted_total)(ptrdiff_t n, const T *x, const T *w) {
+static NOT_INLINE double LOCAL(weighted_total)(ptrdiff_t n, const T *x, const T *w) {
   const ptrdiff_t whole = n / FL_LANES * FL_LANES;
   double lanes[FL_LANES] = {0};
   for (ptrdiff_t i = 0; i < whole; i += FL_LANES)
@@ -219,6 +220,7 @@ ALWAYS_INLINE void LOCAL(store_rest)(T *to, const T *from, ptrdiff_t rest) {
                                                    T factor, T *losses, T *grads, T *hesses) {     \
     const int rates = what & (LOCAL(want_grad) | LOCAL(want_hess));                                \
     const int margins = labels == LOCAL(signs), sums = what & LOCAL(want_sum);                     \
+    const int keeps = sums && what & LOCAL(weighted) && rates; /* which may replace them */        \
     T terms[FL_BLOCK], weights[FL_BLOCK];                                                          \
     I flags = 0, other = 0;                                                                        \
     SIMD_BOTH for (ptrdiff_t i = 0; i < n; i++) {                                                  \
@@ -232,18 +234,18 @@ ALWAYS_INLINE void LOCAL(store_rest)(T *to, const T *from, ptrdiff_t rest) {
                                      &hess);                                                       \
       const T wi = what & LOCAL(weighted) ? w[i] : 1, rate = rates ? wi * factor : 1;              \
       if (sums) terms[i] = loss;                                                                   \
-      if (sums && what & LOCAL(weighted)) weights[i] = wi;                                         \
+      if (keeps) weights[i] = wi;                                                                  \
       if (what & LOCAL(want_loss)) losses[i] = wi * loss;                                          \
       if (what & LOCAL(want_grad)) grads[i] = rate * grad;                                         \
       if (what & LOCAL(want_hess)) hesses[i] = rate * hess;                                        \
     }                                                                                              \
-    return (LOCAL(found)){.flags = flags,                                                          \
-                          .other = other,                                                          \
-                          .sum = !sums ? 0                                                         \
-                                 : what & LOCAL(weighted)                                          \
-                                     ? LOCAL(weighted_total)(n, terms, weights)                    \
-                                     : LOCAL(total)(n, terms),                                     \
-                          .w_sum = sums && what & LOCAL(weighted) ? LOCAL(total)(n, weights) : 0}; \
+    return (LOCAL(found)){                                                                         \
+        .flags = flags,                                                                            \
+        .other = other,                                                                            \
+        .sum = !sums                    ? 0                                                        \
+               : what & LOCAL(weighted) ? LOCAL(weighted_total)(n, terms, keeps ? weights : w)     \
+                                        : LOCAL(total)(n, terms),                                  \
+        .w_sum = sums && what & LOCAL(weighted) ? LOCAL(total)(n, keeps ? weights : w) : 0};       \
   }                                                                                                \
                                                                                                    \
   ALWAYS_INLINE I KERNEL(name, block)(int what, int special, int checked, ptrdiff_t n, const T *y, \
@@ -255,8 +257,13 @@ ALWAYS_INLINE void LOCAL(store_rest)(T *to, const T *from, ptrdiff_t rest) {
         const T yi = margins && !special ? 2 * y[i] - 1 : y[i];                                    \
         e[i] = KERNEL(name, prior)(yi, z[i]);                                                      \
       }                                                                                            \
-    LOCAL(found)                                                                                   \
-    found = KERNEL(name, SUMMED)(what, special, n, y, z, w, e, p, factor, losses, grads, hesses);  \
+    LOCAL(found) found;                                                                            \
+    if (IN_LANES && what & LOCAL(want_sum))                                                        \
+      found =                                                                                      \
+          KERNEL(name, in_lanes)(what, special, n, y, z, w, e, p, factor, losses, grads, hesses);  \
+    else                                                                                           \
+      found =                                                                                      \
+          KERNEL(name, in_turn)(what, special, n, y, z, w, e, p, factor, losses, grads, hesses);   \
     if (margins && special && found.other & ~SIGN_OF(-N(0))) found.flags = 1; /* not only signs */ \
     if (margins && found.flags && !checked) return LOCAL(doubt);                                   \
     if (labels == LOCAL(finite) && special && !(found.sum - found.sum == 0)) return LOCAL(doubt);  \
@@ -348,5 +355,3 @@ static const fl_pointwise KERNEL(pointwise, table)[] = {
 #undef ARGUMENTS
 #undef PASS
 #undef DRIVER
-
-static double LOCAL(sum_block)(ptrdiff_t n, const void *x) { return LOCAL(total)(n, x); }
