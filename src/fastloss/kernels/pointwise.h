@@ -30,7 +30,7 @@ enum {
 #define CHECK_UNIT(argument, x) CHECK(argument, SIGN_OF(x) | SIGN_OF(1 - (x)), OUTSIDE_UNIT(x))
 #define CHECK_ABOVE_MINUS_ONE(argument, x) CHECK(argument, SIGN_OF(1 + (x)) - 1, (x) <= -1)
 
-/* What a formula is told of the targets of a block. */
+/* What a formula is told of the elements of a block: parameter `labels` of KERNELS. */
 enum {
   LOCAL(as_given),
   LOCAL(signs), /* y is -1 or 1: the labels, if `special`, else they are 0 and 1 */
@@ -273,6 +273,7 @@ ALWAYS_INLINE void LOCAL(store_rest)(T *to, const T *from, ptrdiff_t rest) {
     if (margins) return !found.other ? 0 : special ? FL_SAW_MINUS : FL_SAW_ZERO;                   \
     return found.flags < 0 ? KERNEL(name, check)(n, y, z, p) : 0;                                  \
   }                                                                                                \
+                                                                                                   \
   ALWAYS_INLINE int64_t KERNEL(name, blocks)(int what, ARGUMENTS) {                                \
     const T *y = y_true, *z = y_pred, *w = weight, factor = (T)scale;                              \
     T *losses = what & LOCAL(want_loss) ? out0 : NULL;                                             \
