@@ -8,7 +8,7 @@
 #include <malloc.h>
 #endif
 
-enum { FL_LINE = 64 };
+#include "fastloss.h"
 
 /* NULL if there is no memory. */
 static inline void *fl_aligned_new(size_t size) {

@@ -11,6 +11,10 @@
 /* Elements per block: sums are formed block by block, and operands that need conversion are
  * converted block by block, so that results do not depend on which of the two happens. */
 #define FL_BLOCK 1024
+/* Bytes that a processor fetches at once. */
+#define FL_LINE 64
+/* Elements of the next block that are asked for at once: no more lines than it can wait for. */
+#define FL_PART 256
 /* Rows, or classes, that row-wise losses take at once: whole vectors. */
 #define FL_LANES 16
 /* Classes of a row that are folded, half onto half, to their sum. */
@@ -64,11 +68,14 @@ static inline double fl_sum_result(fl_sum s) {
 }
 
 /* y, z, out0 and out1 hold n contiguous elements of the table's dtype; out0 and out1 may be y, z
- * or w. w holds n weights if w_step is 1, and FL_BLOCK weights used over and over if it is 0.
- * sums[0] collects losses, sums[1] weights. Returns flags. */
-typedef int64_t fl_pointwise_fn(ptrdiff_t n, const void *y, const void *z, const void *w,
-                                ptrdiff_t w_step, const double *params, double scale, void *out0,
-                                void *out1, fl_sum *sums);
+ * or w. Where others follow that the caller takes next, they are asked for meanwhile; `seen` are
+ * flags of those before, which tell what labels to expect. w holds n weights if w_step is 1, and
+ * FL_BLOCK weights used over and over if it is 0. sums[0] collects losses, sums[1] weights. Returns
+ * flags. */
+typedef int64_t fl_pointwise_fn(ptrdiff_t n, ptrdiff_t following, int64_t seen, const void *y,
+                                const void *z, const void *w, ptrdiff_t w_step,
+                                const double *params, double scale, void *out0, void *out1,
+                                fl_sum *sums);
 
 typedef struct {
   const char *name;

@@ -131,17 +131,27 @@ static ptrdiff_t outer_stride(const fl_plan *plan, const ptrdiff_t *strides) {
   return plan->ndim > 1 ? strides[plan->ndim - 2] : 0;
 }
 
-/* Converts elements start .. start + n - 1. */
+/* Asks for n elements, `stride` bytes apart, that lie `ahead` of these. */
+static void fetch(const char *x, ptrdiff_t stride, ptrdiff_t n, ptrdiff_t ahead) {
+  const ptrdiff_t step = stride ? larger(1, FL_LINE / magnitude(stride)) : n;
+  for (ptrdiff_t i = 0; i < n; i += step)
+    __builtin_prefetch((const void *)((uintptr_t)x + (uintptr_t)((ahead + i) * stride)), 0, 3);
+}
+
+/* Converts elements start .. start + n - 1, and asks for those `ahead` of them. */
 static void load(const fl_plan *plan, const fl_operand *from, ptrdiff_t start, ptrdiff_t n,
-                 void *to) {
+                 ptrdiff_t ahead, void *to) {
+  const ptrdiff_t stride = from->strides[plan->ndim - 1];
   char *dst = to;
   position at;
   seek(plan, start, &at);
   while (n > 0) {
     ptrdiff_t outer, inner;
     stretch(plan, &at, n, &outer, &inner);
-    from->load(dst, inner, 1, from->data + offset(plan, from->strides, &at),
-               outer_stride(plan, from->strides), from->strides[plan->ndim - 1], outer, inner);
+    if (outer == 1) inner = smaller(inner, FL_PART);
+    const char *src = from->data + offset(plan, from->strides, &at);
+    if (outer == 1 && ahead) fetch(src, stride, inner, ahead);
+    from->load(dst, inner, 1, src, outer_stride(plan, from->strides), stride, outer, inner);
     dst += (size_t)(outer * inner) * item_size(plan);
     n -= outer * inner;
     advance(plan, &at, outer, inner);
@@ -219,7 +229,7 @@ static int outputs(fl_mode mode) {
 static const void *operand_at(const fl_plan *plan, const fl_operand *x, ptrdiff_t start,
                               ptrdiff_t n, void *buffer) {
   if (x->direct) return x->data + (size_t)start * item_size(plan);
-  load(plan, x, start, n, buffer);
+  load(plan, x, start, n, start + n < plan->size ? n : 0, buffer);
   return buffer;
 }
 
@@ -245,7 +255,7 @@ static int64_t run_pointwise(const fl_plan *plan, ptrdiff_t start, ptrdiff_t sto
   }
   if (direct) { /* the kernel makes the blocks; no scratch space is needed */
     const ptrdiff_t bytes = start * (ptrdiff_t)item_size(plan);
-    return kernel(stop - start, plan->y.data + bytes, plan->z.data + bytes,
+    return kernel(stop - start, plan->size - stop, 0, plan->y.data + bytes, plan->z.data + bytes,
                   plan->weighted ? plan->w.data + bytes : ones(plan->dtype), plan->weighted,
                   plan->params, plan->scale, results > 0 ? plan->out[0].data + bytes : NULL,
                   results > 1 ? plan->out[1].data + bytes : NULL, sums);
@@ -261,7 +271,8 @@ static int64_t run_pointwise(const fl_plan *plan, ptrdiff_t start, ptrdiff_t sto
     for (int i = 0; i < results; i++)
       out[i] = plan->out[i].direct && !plan->out[i].streamed ? plan->out[i].data + (size_t)at * size
                                                              : (void *)buffer->out[i];
-    flags |= kernel(n, y, z, w, plan->weighted, plan->params, plan->scale, out[0], out[1], sums);
+    flags |= kernel(n, plan->size - at - n, flags, y, z, w, plan->weighted, plan->params,
+                    plan->scale, out[0], out[1], sums);
     for (int i = 0; i < results; i++) {
       if (plan->out[i].streamed)
         stream(plan->out[i].data + (size_t)at * size, out[i], (size_t)n * size);
@@ -284,8 +295,8 @@ int64_t fl_run_reduced(const fl_plan *plan, ptrdiff_t kept, ptrdiff_t start, ptr
     const void *y = operand_at(plan, &plan->y, at, n, buffer->y);
     const void *z = operand_at(plan, &plan->z, at, n, buffer->z);
     const void *w = weights_at(plan, at, n, buffer->w);
-    flags |=
-        kernel(n, y, z, w, plan->weighted, plan->params, 1, buffer->out[0], buffer->out[1], NULL);
+    flags |= kernel(n, plan->size - at - n, flags, y, z, w, plan->weighted, plan->params, 1,
+                    buffer->out[0], buffer->out[1], NULL);
     for (int i = 0; i < outputs(plan->mode); i++) {
       ptrdiff_t element = at % kept;
       for (ptrdiff_t j = 0; j < n; j++) {
@@ -410,7 +421,7 @@ static void set_zero(const fl_plan *plan, void *x, ptrdiff_t i, ptrdiff_t n) {
 static void load_row_weights(const fl_plan *plan, ptrdiff_t start, ptrdiff_t n,
                              const int64_t *label, void *w) {
   if (plan->weighted) {
-    load(plan, &plan->w, start, n, w);
+    load(plan, &plan->w, start, n, 0, w);
     scale_weights(plan, w, n);
   } else {
     memcpy(w, ones(plan->dtype), (size_t)n * item_size(plan));

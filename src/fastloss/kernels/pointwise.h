@@ -14,10 +14,11 @@ enum {
   LOCAL(weighted) = 16,
 };
 
-#define ARGUMENTS                                                                            \
-  ptrdiff_t n, const void *y_true, const void *y_pred, const void *weight, ptrdiff_t w_step, \
-      const double *params, double scale, void *out0, void *out1, fl_sum *sums
-#define PASS n, y_true, y_pred, weight, w_step, params, scale, out0, out1, sums
+#define ARGUMENTS                                                                           \
+  ptrdiff_t n, ptrdiff_t following, int64_t seen, const void *y_true, const void *y_pred,   \
+      const void *weight, ptrdiff_t w_step, const double *params, double scale, void *out0, \
+      void *out1, fl_sum *sums
+#define PASS n, following, seen, y_true, y_pred, weight, w_step, params, scale, out0, out1, sums
 
 #define DRIVER(name, mode, what) \
   static int64_t KERNEL(name, mode)(ARGUMENTS) { return KERNEL(name, blocks)(what, PASS); }
@@ -106,6 +107,19 @@ typedef struct {
   double sum, w_sum;
 } LOCAL(found);
 
+/* Asks for n elements that lie `ahead` of these: of its own accord a processor fetches too little
+ * while it computes, and nothing beyond the end of a page. */
+ALWAYS_INLINE void LOCAL(fetch)(ptrdiff_t n, const T *x, ptrdiff_t ahead) {
+  const uintptr_t from = (uintptr_t)x + (uintptr_t)ahead * sizeof(T);
+  for (size_t at = 0; at < (size_t)n * sizeof(T); at += FL_LINE)
+    __builtin_prefetch((const void *)(from + at), 0, 3);
+}
+
+static NOT_INLINE void LOCAL(fetch_part)(ptrdiff_t n, const T *y, const T *z, ptrdiff_t ahead) {
+  LOCAL(fetch)(n, y, ahead);
+  LOCAL(fetch)(n, z, ahead);
+}
+
 /* The last elements of a block as FL_LANES of them, the first of which takes the place of those
  * that are missing; and back. */
 ALWAYS_INLINE void LOCAL(load_rest)(T *to, const T *from, ptrdiff_t rest) {
@@ -182,14 +196,18 @@ ALWAYS_INLINE void LOCAL(store_rest)(T *to, const T *from, ptrdiff_t rest) {
   }                                                                                                \
                                                                                                    \
   ALWAYS_INLINE LOCAL(found) KERNEL(name, in_lanes)(                                               \
-      int what, int special, ptrdiff_t n, const T *y, const T *z, const T *w, const T *e,          \
-      const T *p, T factor, T *losses, T *grads, T *hesses) {                                      \
+      int what, int special, ptrdiff_t n, ptrdiff_t ahead, ptrdiff_t w_ahead, const T *y,          \
+      const T *z, const T *w, const T *e, const T *p, T factor, T *losses, T *grads, T *hesses) {  \
     const ptrdiff_t whole = n / FL_LANES * FL_LANES, rest = n - whole;                             \
     double sum[FL_LANES] = {0}, w_sum[FL_LANES] = {0};                                             \
     I seen[FL_LANES] = {0}, other[FL_LANES] = {0};                                                 \
-    for (ptrdiff_t i = 0; i < whole; i += FL_LANES)                                                \
+    for (ptrdiff_t i = 0; i < whole; i += FL_LANES) {                                              \
+      LOCAL(fetch)(FL_LANES, y + i, ahead);                                                        \
+      LOCAL(fetch)(FL_LANES, z + i, ahead);                                                        \
+      if (what & LOCAL(weighted)) LOCAL(fetch)(FL_LANES, w + i, w_ahead);                          \
       KERNEL(name, group)(what, special, y + i, z + i, w + i, e + i, p, factor, losses + i,        \
                           grads + i, hesses + i, sum, w_sum, seen, other);                         \
+    }                                                                                              \
     if (rest) {                                                                                    \
       T in[4][FL_LANES], out[3][FL_LANES];                                                         \
       double sum_before[FL_LANES], w_before[FL_LANES];                                             \
@@ -215,29 +233,34 @@ ALWAYS_INLINE void LOCAL(store_rest)(T *to, const T *from, ptrdiff_t rest) {
         .w_sum = what & LOCAL(want_sum) && what & LOCAL(weighted) ? LOCAL(sum_of)(w_sum) : 0};     \
   }                                                                                                \
                                                                                                    \
-  ALWAYS_INLINE LOCAL(found) KERNEL(name, in_turn)(int what, int special, ptrdiff_t n, const T *y, \
-                                                   const T *z, const T *w, const T *e, const T *p, \
-                                                   T factor, T *losses, T *grads, T *hesses) {     \
+  ALWAYS_INLINE LOCAL(found) KERNEL(name, in_turn)(                                                \
+      int what, int special, ptrdiff_t n, ptrdiff_t ahead, ptrdiff_t w_ahead, const T *y,          \
+      const T *z, const T *w, const T *e, const T *p, T factor, T *losses, T *grads, T *hesses) {  \
     const int rates = what & (LOCAL(want_grad) | LOCAL(want_hess));                                \
     const int margins = labels == LOCAL(signs), sums = what & LOCAL(want_sum);                     \
     const int keeps = sums && what & LOCAL(weighted) && rates; /* which may replace them */        \
     T terms[FL_BLOCK], weights[FL_BLOCK];                                                          \
     I flags = 0, other = 0;                                                                        \
-    SIMD_BOTH for (ptrdiff_t i = 0; i < n; i++) {                                                  \
-      T loss, grad, hess;                                                                          \
-      const T yi = margins && !special ? 2 * y[i] - 1 : y[i];                                      \
-      if (margins) {                                                                               \
-        if (!special) flags |= SIGN_OF(y[i] * y[i] - y[i]);                                        \
-        other |= SIGN_OF(y[i]) ^ SIGN_OF((T)1);                                                    \
+    for (ptrdiff_t from = 0; from < n; from += FL_PART) {                                          \
+      const ptrdiff_t part = n - from < FL_PART ? n - from : FL_PART, stop = from + part;          \
+      LOCAL(fetch_part)(part, y + from, z + from, ahead);                                          \
+      if (what & LOCAL(weighted)) LOCAL(fetch_part)(part, w + from, w + from, w_ahead);            \
+      SIMD_BOTH for (ptrdiff_t i = from; i < stop; i++) {                                          \
+        T loss, grad, hess;                                                                        \
+        const T yi = margins && !special ? 2 * y[i] - 1 : y[i];                                    \
+        if (margins) {                                                                             \
+          if (!special) flags |= SIGN_OF(y[i] * y[i] - y[i]);                                      \
+          other |= SIGN_OF(y[i]) ^ SIGN_OF((T)1);                                                  \
+        }                                                                                          \
+        flags |= KERNEL(name, element)(0, special, yi, z[i], has_prior ? e[i] : 0, p, &loss,       \
+                                       &grad, &hess);                                              \
+        const T wi = what & LOCAL(weighted) ? w[i] : 1, rate = rates ? wi * factor : 1;            \
+        if (sums) terms[i] = loss;                                                                 \
+        if (keeps) weights[i] = wi;                                                                \
+        if (what & LOCAL(want_loss)) losses[i] = wi * loss;                                        \
+        if (what & LOCAL(want_grad)) grads[i] = rate * grad;                                       \
+        if (what & LOCAL(want_hess)) hesses[i] = rate * hess;                                      \
       }                                                                                            \
-      flags |= KERNEL(name, element)(0, special, yi, z[i], has_prior ? e[i] : 0, p, &loss, &grad,  \
-                                     &hess);                                                       \
-      const T wi = what & LOCAL(weighted) ? w[i] : 1, rate = rates ? wi * factor : 1;              \
-      if (sums) terms[i] = loss;                                                                   \
-      if (keeps) weights[i] = wi;                                                                  \
-      if (what & LOCAL(want_loss)) losses[i] = wi * loss;                                          \
-      if (what & LOCAL(want_grad)) grads[i] = rate * grad;                                         \
-      if (what & LOCAL(want_hess)) hesses[i] = rate * hess;                                        \
     }                                                                                              \
     return (LOCAL(found)){                                                                         \
         .flags = flags,                                                                            \
@@ -248,9 +271,10 @@ ALWAYS_INLINE void LOCAL(store_rest)(T *to, const T *from, ptrdiff_t rest) {
         .w_sum = sums && what & LOCAL(weighted) ? LOCAL(total)(n, keeps ? weights : w) : 0};       \
   }                                                                                                \
                                                                                                    \
-  ALWAYS_INLINE I KERNEL(name, block)(int what, int special, int checked, ptrdiff_t n, const T *y, \
-                                      const T *z, const T *w, const T *p, T factor, T *losses,     \
-                                      T *grads, T *hesses, fl_sum *sums) {                         \
+  ALWAYS_INLINE I KERNEL(name, block)(int what, int special, int checked, ptrdiff_t n,             \
+                                      ptrdiff_t ahead, ptrdiff_t w_ahead, const T *y, const T *z,  \
+                                      const T *w, const T *p, T factor, T *losses, T *grads,       \
+                                      T *hesses, fl_sum *sums) {                                   \
     const int margins = labels == LOCAL(signs);                                                    \
     T e[FL_BLOCK];                                                                                 \
     if (has_prior) SIMD for (ptrdiff_t i = 0; i < n; i++) {                                        \
@@ -259,11 +283,11 @@ ALWAYS_INLINE void LOCAL(store_rest)(T *to, const T *from, ptrdiff_t rest) {
       }                                                                                            \
     LOCAL(found) found;                                                                            \
     if (IN_LANES && what & LOCAL(want_sum))                                                        \
-      found =                                                                                      \
-          KERNEL(name, in_lanes)(what, special, n, y, z, w, e, p, factor, losses, grads, hesses);  \
+      found = KERNEL(name, in_lanes)(what, special, n, ahead, w_ahead, y, z, w, e, p, factor,      \
+                                     losses, grads, hesses);                                       \
     else                                                                                           \
-      found =                                                                                      \
-          KERNEL(name, in_turn)(what, special, n, y, z, w, e, p, factor, losses, grads, hesses);   \
+      found = KERNEL(name, in_turn)(what, special, n, ahead, w_ahead, y, z, w, e, p, factor,       \
+                                    losses, grads, hesses);                                        \
     if (margins && special && found.other & ~SIGN_OF(-N(0))) found.flags = 1; /* not only signs */ \
     if (margins && found.flags && !checked) return LOCAL(doubt);                                   \
     if (labels == LOCAL(finite) && special && !(found.sum - found.sum == 0)) return LOCAL(doubt);  \
@@ -285,10 +309,11 @@ ALWAYS_INLINE void LOCAL(store_rest)(T *to, const T *from, ptrdiff_t rest) {
     const int in_place = (losses && (losses == y || losses == z || losses == w)) ||                \
                          (grads && (grads == y || grads == z || grads == w)) ||                    \
                          (hesses && (hesses == y || hesses == z || hesses == w));                  \
-    int special = margins && n > 0 && *y != 0;                                                     \
+    int special = margins && n > 0 && !(seen & FL_SAW_ZERO) && *y != 0;                            \
     I flags = 0;                                                                                   \
     for (ptrdiff_t start = 0; start < n; start += FL_BLOCK) {                                      \
       const ptrdiff_t length = n - start < FL_BLOCK ? n - start : FL_BLOCK;                        \
+      const ptrdiff_t ahead = n - start - length + following > 0 ? FL_BLOCK : 0;                   \
       if (!margins)                                                                                \
         special = (condition) && (labels != LOCAL(hard) || LOCAL(are_hard)(length, y, z)) &&       \
                   (labels != LOCAL(finite) || (what & LOCAL(want_sum) && !in_place));              \
@@ -303,11 +328,11 @@ ALWAYS_INLINE void LOCAL(store_rest)(T *to, const T *from, ptrdiff_t rest) {
           known = KERNEL(name, check)(length, y, z, p);                                            \
         }                                                                                          \
         if (special)                                                                               \
-          found = known | KERNEL(name, block)(what, 1, checked, length, y, z, w, p, factor,        \
-                                              losses, grads, hesses, sums);                        \
+          found = known | KERNEL(name, block)(what, 1, checked, length, ahead, w_step * ahead, y,  \
+                                              z, w, p, factor, losses, grads, hesses, sums);       \
         else                                                                                       \
-          found = known | KERNEL(name, block)(what, 0, checked, length, y, z, w, p, factor,        \
-                                              losses, grads, hesses, sums);                        \
+          found = known | KERNEL(name, block)(what, 0, checked, length, ahead, w_step * ahead, y,  \
+                                              z, w, p, factor, losses, grads, hesses, sums);       \
       }                                                                                            \
       flags |= found;                                                                              \
       y += length, z += length;                                                                    \
