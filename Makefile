@@ -52,7 +52,7 @@ lint: .venv-lint/installed
 	.venv-lint/bin/ruff format --check .
 	.venv-lint/bin/mypy
 	PATH=.venv-lint/bin:$$PATH .venv-lint/bin/cython-lint src/fastloss/_core.pyx src/fastloss/_accumulate.pxi
-	.venv-lint/bin/clang-format --dry-run --Werror $$(find src tests tools -name '*.[ch]' ! -name _core.c)
+	.venv-lint/bin/clang-format --dry-run --Werror $$(find src tests tools benchmarks -name '*.[ch]' ! -name _core.c)
 	.venv-lint/bin/python tools/coefficients.py --check
 	.venv-lint/bin/python tools/make_stub.py --check
 	.venv-lint/bin/zizmor --offline --quiet .github/workflows
