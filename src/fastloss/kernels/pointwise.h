@@ -65,6 +65,13 @@ ALWAYS_INLINE I LOCAL(label_flags)(ptrdiff_t n, const T *y) {
   return flags;
 }
 
+/* Whether labels of a margin loss look like signs: no 0 among the first. */
+ALWAYS_INLINE int LOCAL(look_like_signs)(ptrdiff_t n, const T *y) {
+  I flags = 0;
+  for (ptrdiff_t i = 0; i < n && i < FL_LANES; i++) flags |= y[i] == 0;
+  return !flags;
+}
+
 /* Sums of n <= FL_BLOCK elements, and of their products, in double. Elements FL_LANES apart share a
  * lane, whatever the vectors are: a compiler has nothing to choose. */
 ALWAYS_INLINE double LOCAL(sum_of)(double *lanes) {
@@ -309,7 +316,7 @@ ALWAYS_INLINE void LOCAL(store_rest)(T *to, const T *from, ptrdiff_t rest) {
     const int in_place = (losses && (losses == y || losses == z || losses == w)) ||                \
                          (grads && (grads == y || grads == z || grads == w)) ||                    \
                          (hesses && (hesses == y || hesses == z || hesses == w));                  \
-    int special = margins && n > 0 && !(seen & FL_SAW_ZERO) && *y != 0;                            \
+    int special = margins && !(seen & FL_SAW_ZERO) && LOCAL(look_like_signs)(n, y);                \
     I flags = 0;                                                                                   \
     for (ptrdiff_t start = 0; start < n; start += FL_BLOCK) {                                      \
       const ptrdiff_t length = n - start < FL_BLOCK ? n - start : FL_BLOCK;                        \
