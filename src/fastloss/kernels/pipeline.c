@@ -148,9 +148,11 @@ static void load(const fl_plan *plan, const fl_operand *from, ptrdiff_t start, p
   while (n > 0) {
     ptrdiff_t outer, inner;
     stretch(plan, &at, n, &outer, &inner);
-    if (outer == 1) inner = smaller(inner, FL_PART);
     const char *src = from->data + offset(plan, from->strides, &at);
-    if (outer == 1 && ahead) fetch(src, stride, inner, ahead);
+    if (outer == 1 && ahead) {
+      inner = smaller(inner, FL_PART);
+      fetch(src, stride, inner, ahead);
+    }
     from->load(dst, inner, 1, src, outer_stride(plan, from->strides), stride, outer, inner);
     dst += (size_t)(outer * inner) * item_size(plan);
     n -= outer * inner;
