@@ -185,7 +185,13 @@ static void run_pass(bytes b, const fl_table *table) {
   fl_source source;
   void *memory[3] = {NULL, NULL, NULL};
   memory[0] = operand(&b, plan, &plan->z, plan->size, classes, plain, &source, &plan->z_class);
-  plan->target = rowwise ? (fl_target)below(&b, FL_TARGETS) : FL_DENSE;
+  plan->target = FL_DENSE;
+  if (rowwise) {
+    plan->rowwise =
+        &plan->table->rowwise[plan->dtype][below(&b, (unsigned)plan->table->rowwise_count)];
+    const fl_target target = (fl_target)below(&b, FL_TARGETS);
+    if (plan->rowwise->accumulate[FL_ACROSS][target]) plan->target = target;
+  }
   memory[1] = operand(&b, plan, &plan->y, plan->size, plan->target == FL_DENSE ? classes : 1,
                       plain && plan->target == FL_DENSE, &source, &plan->y_class);
   plan->label = fl_label_loader(source, (int)below(&b, 2));
@@ -195,8 +201,6 @@ static void run_pass(bytes b, const fl_table *table) {
   }
   void *class_weight = NULL;
   if (rowwise) {
-    plan->rowwise =
-        &plan->table->rowwise[plan->dtype][below(&b, (unsigned)plan->table->rowwise_count)];
     plan->ignores = plan->target != FL_DENSE && below(&b, 2);
     plan->ignored = (int64_t)below(&b, 4) - 1;
     plan->smoothing = below(&b, 2) ? 0 : 0.125;

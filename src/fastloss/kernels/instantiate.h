@@ -13,7 +13,11 @@
 #define LOCAL(what) CONCAT3(what, DTYPE, ISA)
 
 #define ALWAYS_INLINE static inline __attribute__((always_inline))
+#if defined(__clang__)
 #define NOT_INLINE __attribute__((noinline))
+#else
+#define NOT_INLINE __attribute__((noinline, noclone))
+#endif
 #define SIMD _Pragma("omp simd")
 #define SIMD_FLAGS _Pragma("omp simd reduction(| : flags)")
 #define SIMD_BOTH _Pragma("omp simd reduction(| : flags, other)")
@@ -37,10 +41,13 @@
 #define LOG1P_UNIT(x) FN(log1p_unit)(x)
 #define LOG_UNIT(x, one) FN(log_unit)(x, one)
 #define LOG_UNIT_NORMAL(x, one) FN(log_unit_normal)(x, one)
+#define LOG_NORMAL(x) FN(log_normal)(x)
 #define ROUGH_RECIPROCAL(x) FN(rough_reciprocal)(x)
 #define LOG1P_RATIO(numerator, denominator) FN(log1p_ratio)(numerator, denominator)
+#define LOG1P_RATIO_NORMAL(numerator, denominator) FN(log1p_ratio_normal)(numerator, denominator)
 #define UNLESS_NAN(x, value) ((x) == (x) ? (value) : (x))
 #define SIGN(x) ((x) > 0 ? 1 : (x) < 0 ? -1 : (x))
+#define SIGN_OF(x) ((I)FN(bits)(x)) /* negative where x is, or -0, or some NaN */
 #define OUTSIDE_UNIT(x) (((x) < 0) | ((x) > 1))
 #define CHECK_TRUE(bad) flags |= (bad) ? FL_BAD_TRUE : 0
 #define CHECK_PRED(bad) flags |= (bad) ? FL_BAD_PRED : 0
@@ -52,6 +59,7 @@
 #define INF __builtin_inff()
 #define NORMAL 0x1p-126f /* the smallest normal number */
 #define LARGE 0x1p16f    /* 1 + LARGE^2 rounds to LARGE^2, and so does the root */
+#define MODERATE 0x1p90f /* over an EPSILON of 2^-24, no more than 2^126 */
 #define ABS(x) __builtin_fabsf(x)
 #define COPYSIGN(x, sign) __builtin_copysignf(x, sign)
 #define SQRT(x) __builtin_sqrtf(x)
@@ -67,6 +75,7 @@
 #undef INF
 #undef NORMAL
 #undef LARGE
+#undef MODERATE
 #undef ABS
 #undef COPYSIGN
 #undef SQRT
@@ -78,6 +87,7 @@
 #define INF __builtin_inf()
 #define NORMAL 0x1p-1022
 #define LARGE 0x1p32
+#define MODERATE 0x1p900
 #define ABS(x) __builtin_fabs(x)
 #define COPYSIGN(x, sign) __builtin_copysign(x, sign)
 #define SQRT(x) __builtin_sqrt(x)

@@ -14,6 +14,7 @@
 #pragma GCC target("avx512f,avx512bw,avx512cd,avx512dq,avx512vl,avx2,fma,prefer-vector-width=512")
 #endif
 #define VECMATH_FMA 1
+#define VECMATH_CONVERTS_64 1
 #include "readers.h"
 #include "vecmath.h"
 

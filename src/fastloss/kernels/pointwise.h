@@ -27,31 +27,32 @@ enum {
  * its domain; where one may, a second loop looks at the block closely. Where results replace the
  * arguments, that comes first. */
 #define CHECK(argument, suspicion, bad) flags |= closely ? ((bad) ? (I)(argument) : 0) : (suspicion)
-#define SIGN_OF(x) ((I)FN(bits)(x))
 #define CHECK_UNIT(argument, x) CHECK(argument, SIGN_OF(x) | SIGN_OF(1 - (x)), OUTSIDE_UNIT(x))
 #define CHECK_ABOVE_MINUS_ONE(argument, x) CHECK(argument, SIGN_OF(1 + (x)) - 1, (x) <= -1)
 
-/* What a formula is told of the elements of a block: parameter `labels` of KERNELS. */
+/* What `special` tells a formula of a block, or of all of them: parameter `kind` of KERNELS. */
 enum {
-  LOCAL(as_given),
-  LOCAL(signs), /* y is -1 or 1: the labels, if `special`, else they are 0 and 1 */
-  LOCAL(hard),  /* `special` says that all labels are 0 or 1, and probabilities from NORMAL to 1, or
-                 * NaN */
-  LOCAL(finite), /* `special` says that no residual overflows, or that the sum will show it */
+  LOCAL(as_given), /* what the condition says */
+  LOCAL(signs),    /* y is -1 or 1: the labels, if `special`, else they are 0 and 1 */
+  LOCAL(finite),   /* that no residual overflows, or that the sum will show it */
+  LOCAL(usual),    /* that the elements are ordinary, or that flags will show it */
+  LOCAL(labels),   /* the same of probabilities; 1 if all labels are 0 or 1, else 2 */
 };
 
 /* Some of a block's elements are not what it was told: nothing was added up. */
 enum { LOCAL(doubt) = 1 << 8 };
 
-/* Whether of n elements all labels are 0 or 1, only of which y^2 - y is 0, and all probabilities
- * from NORMAL to 1 or NaN. */
-ALWAYS_INLINE int LOCAL(are_hard)(ptrdiff_t n, const T *y, const T *z) {
+/* Of n labels and probabilities that are clipped by eps: 0 if one of these may be less than NORMAL
+ * then, or is none; else 1 if all labels are 0 or 1, only of which y^2 - y is 0, and are not
+ * smoothed; else 2. A NaN may be anything. */
+ALWAYS_INLINE int LOCAL(kind_of_labels)(ptrdiff_t n, const T *y, const T *z, T eps, T smoothing) {
+  const T least = eps < NORMAL ? NORMAL : 0;
   I flags = 0, other = 0;
   SIMD_BOTH for (ptrdiff_t i = 0; i < n; i++) {
     flags |= SIGN_OF(y[i] * y[i] - y[i]);
-    other |= SIGN_OF(z[i] - NORMAL) | SIGN_OF(1 - z[i]);
+    other |= SIGN_OF(z[i] - least) | SIGN_OF(1 - z[i]);
   }
-  return flags == 0 && other >= 0;
+  return other < 0 ? 0 : flags == 0 && smoothing == 0 ? 1 : 2;
 }
 
 /* What n labels of a margin loss are: flags. */
@@ -99,6 +100,10 @@ static NOT_INLINE double LOCAL(weighted_total)(ptrdiff_t n, const T *x, const T 
   return LOCAL(sum_of)(lanes);
 }
 
+static NOT_INLINE void LOCAL(multiply)(ptrdiff_t n, const T *w, T factor, const T *x, T *to) {
+  SIMD for (ptrdiff_t i = 0; i < n; i++) to[i] = w[i] * factor * x[i];
+}
+
 /* Flags that were seen in any lane. */
 ALWAYS_INLINE I LOCAL(any)(const I *seen) {
   I flags = 0;
@@ -140,19 +145,19 @@ ALWAYS_INLINE void LOCAL(store_rest)(T *to, const T *from, ptrdiff_t rest) {
 
 /* LOSS is a formula; that of a MARGIN_LOSS sees signs. _AFTER has an expression e of y and z, a
  * whole function's work, that a loop of its own forms for a block at a time: of short loops a
- * processor overlaps more of the iterations. SPECIAL has a condition on the parameters, and on the
- * elements if these are LOCAL(hard); a formula that is told `special` may leave out what then makes
- * no difference. */
+ * processor overlaps more of the iterations. SPECIAL has a condition on the parameters and on what
+ * the block is, under which a formula may leave out what then makes no difference. */
 #define LOSS(name, ...) KERNELS(name, LOCAL(as_given), 0, 0, 0, __VA_ARGS__)
 #define MARGIN_LOSS(name, ...) KERNELS(name, LOCAL(signs), 0, 0, 0, __VA_ARGS__)
 #define MARGIN_LOSS_AFTER(name, expression, ...) \
   KERNELS(name, LOCAL(signs), 0, 1, expression, __VA_ARGS__)
-#define SPECIAL_LOSS(name, labels, condition, ...) \
-  KERNELS(name, labels, condition, 0, 0, __VA_ARGS__)
-#define SPECIAL_LOSS_AFTER(name, labels, condition, expression, ...) \
-  KERNELS(name, labels, condition, 1, expression, __VA_ARGS__)
+#define SPECIAL_LOSS(name, kind, condition, ...) KERNELS(name, kind, condition, 0, 0, __VA_ARGS__)
+#define SPECIAL_LOSS_AFTER(name, kind, condition, expression, ...) \
+  KERNELS(name, kind, condition, 1, expression, __VA_ARGS__)
 
-#define KERNELS(name, labels, condition, has_prior, expression, ...)                               \
+#define KERNELS(name, kind, condition, has_prior, expression, ...)                                 \
+  enum { KERNEL(name, is_rare) = (kind) == LOCAL(usual) || (kind) == LOCAL(labels) };              \
+                                                                                                   \
   ALWAYS_INLINE T KERNEL(name, prior)(T y, T z) {                                                  \
     (void)y, (void)z;                                                                              \
     return expression;                                                                             \
@@ -181,7 +186,7 @@ ALWAYS_INLINE void LOCAL(store_rest)(T *to, const T *from, ptrdiff_t rest) {
       int what, int special, const T *y, const T *z, const T *w, const T *e, const T *p, T factor, \
       T *losses, T *grads, T *hesses, double *sum, double *w_sum, I *seen, I *other) {             \
     const int rates = what & (LOCAL(want_grad) | LOCAL(want_hess));                                \
-    const int margins = labels == LOCAL(signs);                                                    \
+    const int margins = kind == LOCAL(signs);                                                      \
     SIMD for (int j = 0; j < FL_LANES; j++) {                                                      \
       T loss, grad, hess;                                                                          \
       const T yj = margins && !special ? 2 * y[j] - 1 : y[j];                                      \
@@ -235,7 +240,7 @@ ALWAYS_INLINE void LOCAL(store_rest)(T *to, const T *from, ptrdiff_t rest) {
     }                                                                                              \
     return (LOCAL(found)){                                                                         \
         .flags = LOCAL(any)(seen),                                                                 \
-        .other = labels == LOCAL(signs) ? LOCAL(any)(other) : 0,                                   \
+        .other = kind == LOCAL(signs) ? LOCAL(any)(other) : 0,                                     \
         .sum = what & LOCAL(want_sum) ? LOCAL(sum_of)(sum) : 0,                                    \
         .w_sum = what & LOCAL(want_sum) && what & LOCAL(weighted) ? LOCAL(sum_of)(w_sum) : 0};     \
   }                                                                                                \
@@ -244,7 +249,7 @@ ALWAYS_INLINE void LOCAL(store_rest)(T *to, const T *from, ptrdiff_t rest) {
       int what, int special, ptrdiff_t n, ptrdiff_t ahead, ptrdiff_t w_ahead, const T *y,          \
       const T *z, const T *w, const T *e, const T *p, T factor, T *losses, T *grads, T *hesses) {  \
     const int rates = what & (LOCAL(want_grad) | LOCAL(want_hess));                                \
-    const int margins = labels == LOCAL(signs), sums = what & LOCAL(want_sum);                     \
+    const int margins = kind == LOCAL(signs), sums = what & LOCAL(want_sum);                       \
     const int keeps = sums && what & LOCAL(weighted) && rates; /* which may replace them */        \
     T terms[FL_BLOCK], weights[FL_BLOCK];                                                          \
     I flags = 0, other = 0;                                                                        \
@@ -282,7 +287,7 @@ ALWAYS_INLINE void LOCAL(store_rest)(T *to, const T *from, ptrdiff_t rest) {
                                       ptrdiff_t ahead, ptrdiff_t w_ahead, const T *y, const T *z,  \
                                       const T *w, const T *p, T factor, T *losses, T *grads,       \
                                       T *hesses, fl_sum *sums) {                                   \
-    const int margins = labels == LOCAL(signs);                                                    \
+    const int margins = kind == LOCAL(signs);                                                      \
     T e[FL_BLOCK];                                                                                 \
     if (has_prior) SIMD for (ptrdiff_t i = 0; i < n; i++) {                                        \
         const T yi = margins && !special ? 2 * y[i] - 1 : y[i];                                    \
@@ -297,12 +302,36 @@ ALWAYS_INLINE void LOCAL(store_rest)(T *to, const T *from, ptrdiff_t rest) {
                                     losses, grads, hesses);                                        \
     if (margins && special && found.other & ~SIGN_OF(-N(0))) found.flags = 1; /* not only signs */ \
     if (margins && found.flags && !checked) return LOCAL(doubt);                                   \
-    if (labels == LOCAL(finite) && special && !(found.sum - found.sum == 0)) return LOCAL(doubt);  \
+    if (kind == LOCAL(finite) && special && !(found.sum - found.sum == 0)) return LOCAL(doubt);    \
+    if (KERNEL(name, is_rare) && found.flags < 0 && !checked) return LOCAL(doubt);                 \
     if (what & LOCAL(want_sum)) fl_sum_add(&sums[0], found.sum);                                   \
     if (what & LOCAL(want_sum) && what & LOCAL(weighted)) fl_sum_add(&sums[1], found.w_sum);       \
     if (checked) return 0;                                                                         \
     if (margins) return !found.other ? 0 : special ? FL_SAW_MINUS : FL_SAW_ZERO;                   \
     return found.flags < 0 ? KERNEL(name, check)(n, y, z, p) : 0;                                  \
+  }                                                                                                \
+                                                                                                   \
+  /* A block of which nothing is known, where that is rare: one loop for all modes. */             \
+  static NOT_INLINE void KERNEL(name, any_block)(int what, ptrdiff_t n, const T *y, const T *z,    \
+                                                 const T *w, const T *p, T factor, T *losses,      \
+                                                 T *grads, T *hesses, fl_sum *sums) {              \
+    T terms[FL_BLOCK], slopes[FL_BLOCK], curvatures[FL_BLOCK], weights[FL_BLOCK];                  \
+    SIMD for (ptrdiff_t i = 0; i < n; i++) {                                                       \
+      T loss, grad, hess;                                                                          \
+      (void)KERNEL(name, element)(0, 0, y[i], z[i], KERNEL(name, prior)(y[i], z[i]), p, &loss,     \
+                                  &grad, &hess);                                                   \
+      terms[i] = loss, slopes[i] = grad, curvatures[i] = hess;                                     \
+    }                                                                                              \
+    if (what & LOCAL(want_sum) && what & LOCAL(weighted)) {                                        \
+      fl_sum_add(&sums[0], LOCAL(weighted_total)(n, terms, w));                                    \
+      fl_sum_add(&sums[1], LOCAL(total)(n, w));                                                    \
+    } else if (what & LOCAL(want_sum)) {                                                           \
+      fl_sum_add(&sums[0], LOCAL(total)(n, terms));                                                \
+    }                                                                                              \
+    if (losses || grads) memcpy(weights, w, (size_t)n * sizeof(T)); /* results may replace them */ \
+    if (losses) LOCAL(multiply)(n, weights, 1, terms, losses);                                     \
+    if (grads) LOCAL(multiply)(n, weights, factor, slopes, grads);                                 \
+    if (hesses) LOCAL(multiply)(n, weights, factor, curvatures, hesses);                           \
   }                                                                                                \
                                                                                                    \
   ALWAYS_INLINE int64_t KERNEL(name, blocks)(int what, ARGUMENTS) {                                \
@@ -312,18 +341,18 @@ ALWAYS_INLINE void LOCAL(store_rest)(T *to, const T *from, ptrdiff_t rest) {
     T *hesses = what & LOCAL(want_hess) ? out1 : NULL;                                             \
     T p[FL_MAX_PARAMS];                                                                            \
     for (int i = 0; i < FL_MAX_PARAMS; i++) p[i] = (T)params[i];                                   \
-    const int margins = labels == LOCAL(signs);                                                    \
+    const int margins = kind == LOCAL(signs);                                                      \
     const int in_place = (losses && (losses == y || losses == z || losses == w)) ||                \
                          (grads && (grads == y || grads == z || grads == w)) ||                    \
                          (hesses && (hesses == y || hesses == z || hesses == w));                  \
+    const int shows = !in_place && what & LOCAL(want_sum), may_repeat = !in_place;                 \
     int special = margins && !(seen & FL_SAW_ZERO) && LOCAL(look_like_signs)(n, y);                \
     I flags = 0;                                                                                   \
+    (void)shows, (void)may_repeat;                                                                 \
     for (ptrdiff_t start = 0; start < n; start += FL_BLOCK) {                                      \
       const ptrdiff_t length = n - start < FL_BLOCK ? n - start : FL_BLOCK;                        \
       const ptrdiff_t ahead = n - start - length + following > 0 ? FL_BLOCK : 0;                   \
-      if (!margins)                                                                                \
-        special = (condition) && (labels != LOCAL(hard) || LOCAL(are_hard)(length, y, z)) &&       \
-                  (labels != LOCAL(finite) || (what & LOCAL(want_sum) && !in_place));              \
+      if (!margins) special = (condition);                                                         \
       I found = LOCAL(doubt);                                                                      \
       for (int checked = in_place; found & LOCAL(doubt); checked = 1) {                            \
         I known = 0;                                                                               \
@@ -331,15 +360,23 @@ ALWAYS_INLINE void LOCAL(store_rest)(T *to, const T *from, ptrdiff_t rest) {
           known = LOCAL(label_flags)(length, y);                                                   \
           special = !(known & FL_SAW_ZERO);                                                        \
         } else if (checked) {                                                                      \
-          if (labels == LOCAL(finite)) special = 0;                                                \
+          if (!in_place) special = 0;                                                              \
           known = KERNEL(name, check)(length, y, z, p);                                            \
         }                                                                                          \
-        if (special)                                                                               \
-          found = known | KERNEL(name, block)(what, 1, checked, length, ahead, w_step * ahead, y,  \
-                                              z, w, p, factor, losses, grads, hesses, sums);       \
-        else                                                                                       \
-          found = known | KERNEL(name, block)(what, 0, checked, length, ahead, w_step * ahead, y,  \
-                                              z, w, p, factor, losses, grads, hesses, sums);       \
+        if (special == 2 && kind == LOCAL(labels))                                                 \
+          found = KERNEL(name, block)(what, 2, checked, length, ahead, w_step * ahead, y, z, w, p, \
+                                      factor, losses, grads, hesses, sums);                        \
+        else if (special)                                                                          \
+          found = KERNEL(name, block)(what, 1, checked, length, ahead, w_step * ahead, y, z, w, p, \
+                                      factor, losses, grads, hesses, sums);                        \
+        else if (!KERNEL(name, is_rare))                                                           \
+          found = KERNEL(name, block)(what, 0, checked, length, ahead, w_step * ahead, y, z, w, p, \
+                                      factor, losses, grads, hesses, sums);                        \
+        else if (checked) {                                                                        \
+          KERNEL(name, any_block)(what, length, y, z, w, p, factor, losses, grads, hesses, sums);  \
+          found = 0;                                                                               \
+        }                                                                                          \
+        found |= known;                                                                            \
       }                                                                                            \
       flags |= found;                                                                              \
       y += length, z += length;                                                                    \
@@ -382,7 +419,6 @@ static const fl_pointwise KERNEL(pointwise, table)[] = {
 #undef SPECIAL_LOSS
 #undef SPECIAL_LOSS_AFTER
 #undef CHECK
-#undef SIGN_OF
 #undef CHECK_UNIT
 #undef CHECK_ABOVE_MINUS_ONE
 #undef ARGUMENTS

@@ -577,8 +577,8 @@ static void LOCAL(finish_terms)(fl_tile *tile) {
  * Where one may, its tile is looked at closely; where there is no step before the derivatives,
  * which may replace their arguments, every tile is. */
 ALWAYS_INLINE I LOCAL(suspicion)(int kind, T y, T p) {
-  const I of_p = (I)FN(bits)(p) | (I)FN(bits)(1 - p);
-  return HAS_Y(kind) ? of_p | (I)FN(bits)(y) | (I)FN(bits)(1 - y) : of_p;
+  const I of_p = SIGN_OF(p) | SIGN_OF(1 - p);
+  return HAS_Y(kind) ? of_p | SIGN_OF(y) | SIGN_OF(1 - y) : of_p;
 }
 
 ALWAYS_INLINE I LOCAL(outside)(int kind, T y, T p) {
@@ -613,193 +613,245 @@ ALWAYS_INLINE I LOCAL(check_along)(int kind, const fl_tile *tile) {
 
 #define STEP(name, step, target, kind) \
   static void KERNEL(name, step##_##target)(fl_tile * tile) { KERNEL(name, step)(kind, tile); }
-#define STEP_OF_TARGETS(name, step)       \
-  STEP(name, step, dense, FL_DENSE)       \
-  STEP(name, step, smoothed, FL_SMOOTHED) \
-  STEP(name, step, sparse, FL_SPARSE)     \
-  STEP(name, step, plain, FL_PLAIN)
-#define STEPS(name)                        \
-  STEP_OF_TARGETS(name, accumulate_across) \
-  STEP_OF_TARGETS(name, accumulate_along)  \
-  STEP_OF_TARGETS(name, derive_across)     \
-  STEP_OF_TARGETS(name, derive_along)
-#define TARGETS_OF(name, step)                                                             \
-  {KERNEL(name, step##_dense), KERNEL(name, step##_smoothed), KERNEL(name, step##_sparse), \
-   KERNEL(name, step##_plain)}
-#define STEP_TABLE(name)                                                                   \
-  .accumulate = {TARGETS_OF(name, accumulate_across), TARGETS_OF(name, accumulate_along)}, \
-  .derive = {TARGETS_OF(name, derive_across), TARGETS_OF(name, derive_along)}
+#define STEPS_ACROSS(name, target, kind)      \
+  STEP(name, accumulate_across, target, kind) \
+  STEP(name, derive_across, target, kind)
+#define STEPS(name, target, kind)            \
+  STEPS_ACROSS(name, target, kind)           \
+  STEP(name, accumulate_along, target, kind) \
+  STEP(name, derive_along, target, kind)
 
-STEPS(softmax)
+#define STEPS_ACROSS_OF(name, target, kind)                                \
+  .accumulate[FL_ACROSS][kind] = KERNEL(name, accumulate_across_##target), \
+  .derive[FL_ACROSS][kind] = KERNEL(name, derive_across_##target)
+#define STEPS_OF(name, target, kind)                                         \
+  STEPS_ACROSS_OF(name, target, kind),                                       \
+      .accumulate[FL_ALONG][kind] = KERNEL(name, accumulate_along_##target), \
+      .derive[FL_ALONG][kind] = KERNEL(name, derive_along_##target)
 
-#define TERM(name, ...)                                                                           \
-  ALWAYS_INLINE void KERNEL(name, element)(int kind, T p, T y, T eps, T smoothing, T weight,      \
-                                           T sharers, I label, I class, T *loss_, T *grad_,       \
-                                           T *hess_) {                                            \
-    const T z = kind == FL_PLAIN ? p : p < eps ? eps : p > 1 - eps ? 1 - eps : p;                 \
-    const T t = kind == FL_SPARSE                                                                 \
-                    ? y                                                                           \
-                    : LOCAL(target)(kind, weight, smoothing, sharers, y, label, class, p);        \
-    T loss, grad, hess;                                                                           \
-    __VA_ARGS__                                                                                   \
-    *loss_ = loss, *grad_ = grad, *hess_ = hess;                                                  \
-  }                                                                                               \
-                                                                                                  \
-  ALWAYS_INLINE void KERNEL(name, accumulate_across)(int kind, fl_tile *tile) {                   \
-    const T eps = (T)tile->eps, smoothing = (T)tile->smoothing;                                   \
-    I seen[FL_LANES] = {0};                                                                       \
-    for (ptrdiff_t from = 0; from < tile->rows; from += FL_LANES) {                               \
-      const T *sharers = (const T *)tile->sharers + from;                                         \
-      const I *label = (const I *)tile->label + from;                                             \
-      T *gap = (T *)tile->gap + from, *gap_lo = (T *)tile->gap_lo + from;                         \
-      T terms[FL_FOLD][FL_LANES];                                                                 \
-      for (ptrdiff_t k = 0; k < tile->classes; k++) {                                             \
-        const T *z = (const T *)tile->z.body + k * tile->z.step + from;                           \
-        const T *y = (const T *)tile->y.body + k * tile->y.step + from;                           \
-        const T weight = ((const T *)tile->class_weight)[k];                                      \
-        const I class = (I)(tile->first + k);                                                     \
-        LOCAL(fetch_ahead)(&tile->z, z);                                                          \
-        if (HAS_Y(kind)) LOCAL(fetch_ahead)(&tile->y, y);                                         \
-        SIMD for (int r = 0; r < FL_LANES; r++) {                                                 \
-          T grad, hess;                                                                           \
-          seen[r] |= LOCAL(suspicion)(kind, y[r], z[r]);                                          \
-          KERNEL(name, element)(kind, z[r], kind == FL_SMOOTHED ? 0 : y[r], eps, smoothing,       \
-                                weight, sharers[r], label[r], class, &terms[k][r], &grad, &hess); \
-        }                                                                                         \
-      }                                                                                           \
-      LOCAL(fold)(terms, tile->classes, FL_FOLD);                                                 \
-      SIMD for (int r = 0; r < FL_LANES; r++) PAIR_ADD(gap[r], gap_lo[r], terms[0][r]);           \
-    }                                                                                             \
-    if (LOCAL(any)(seen) < 0) tile->flags |= LOCAL(check_across)(kind, tile);                     \
-    tile->checked = 1;                                                                            \
-  }                                                                                               \
-                                                                                                  \
-  ALWAYS_INLINE void KERNEL(name, accumulate_along)(int kind, fl_tile *tile) {                    \
-    const T eps = (T)tile->eps, smoothing = (T)tile->smoothing;                                   \
-    T lanes[FL_ALONG_ROWS][FL_LANES];                                                             \
-    I seen[FL_LANES] = {0};                                                                       \
-    for (ptrdiff_t block = 0; block < tile->classes; block += FL_FOLD) {                          \
-      const ptrdiff_t rest = tile->classes - block;                                               \
-      const ptrdiff_t stop = block + (rest < FL_FOLD ? rest : FL_FOLD);                           \
-      for (ptrdiff_t i = 0; i < tile->count; i++) {                                               \
-        const T sharers = ((const T *)tile->sharers)[tile->row + i];                              \
-        const I label = ((const I *)tile->label)[tile->row + i];                                  \
-        const LOCAL(row) z_row = LOCAL(row_of)(tile, &tile->z, i);                                \
-        const LOCAL(row) y_row = LOCAL(row_of)(tile, HAS_Y(kind) ? &tile->y : &tile->z, i);       \
-        T part[FL_PARTS][FL_LANES] = {0};                                                         \
-        for (ptrdiff_t first = block; first < stop; first += FL_LANES) {                          \
-          const T *z = LOCAL(vector)(z_row, first);                                               \
-          const T *y = LOCAL(vector)(y_row, first);                                               \
-          const T *weight = (const T *)tile->class_weight + first;                                \
-          const I class = (I)(tile->first + first);                                               \
-          T *sum = LOCAL(part_of)(part, first);                                                   \
-          LOCAL(prefetch)(tile, &tile->z, z_row, first);                                          \
-          if (HAS_Y(kind)) LOCAL(prefetch)(tile, &tile->y, y_row, first);                         \
-          SIMD for (int j = 0; j < FL_LANES; j++) {                                               \
-            T loss, grad, hess;                                                                   \
-            seen[j] |= LOCAL(suspicion)(kind, y[j], z[j]);                                        \
-            KERNEL(name, element)(kind, z[j], HAS_Y(kind) ? y[j] : 0, eps, smoothing, weight[j],  \
-                                  sharers, label, class + j, &loss, &grad, &hess);                \
-            sum[j] += loss;                                                                       \
-          }                                                                                       \
-        }                                                                                         \
-        LOCAL(fold_parts)(lanes[i], part);                                                        \
-      }                                                                                           \
-      LOCAL(add_lanes)(tile, tile->gap, tile->gap_lo, lanes);                                     \
-    }                                                                                             \
-    if (LOCAL(any)(seen) < 0) tile->flags |= LOCAL(check_along)(kind, tile);                      \
-    tile->checked = 1;                                                                            \
-  }                                                                                               \
-                                                                                                  \
-  ALWAYS_INLINE void KERNEL(name, rates_across)(int kind, int wants_hess, fl_tile *tile) {        \
-    const T eps = (T)tile->eps, smoothing = (T)tile->smoothing;                                   \
-    const T *rate = tile->rate, *sharers = tile->sharers;                                         \
-    const I *label = tile->label;                                                                 \
-    if (!tile->checked) tile->flags |= LOCAL(check_across)(kind, tile);                           \
-    for (ptrdiff_t k = 0; k < tile->classes; k++) {                                               \
-      const T *z = (const T *)tile->z.body + k * tile->z.step;                                    \
-      const T *y = (const T *)tile->y.body + k * tile->y.step;                                    \
-      const T weight = ((const T *)tile->class_weight)[k];                                        \
-      const I class = (I)(tile->first + k);                                                       \
-      T *grads = (T *)tile->grad.body + k * tile->grad.step,                                      \
-        *hesses = (T *)tile->hess.body + k * tile->hess.step;                                     \
-      for (ptrdiff_t r = 0; r < tile->rows; r += FL_LANES)                                        \
-        LOCAL(claim_ahead)(&tile->grad, grads + r);                                               \
-      SIMD for (ptrdiff_t r = 0; r < tile->rows; r++) {                                           \
-        T loss, grad, hess;                                                                       \
-        KERNEL(name, element)(kind, z[r], kind == FL_SMOOTHED ? 0 : y[r], eps, smoothing, weight, \
-                              sharers[r], label[r], class, &loss, &grad, &hess);                  \
-        grads[r] = label[r] == FL_IGNORED ? 0 : rate[r] * grad;                                   \
-        if (wants_hess) hesses[r] = label[r] == FL_IGNORED ? 0 : rate[r] * hess;                  \
-      }                                                                                           \
-    }                                                                                             \
-  }                                                                                               \
-                                                                                                  \
-  ALWAYS_INLINE void KERNEL(name, derive_across)(int kind, fl_tile *tile) {                       \
-    if (tile->wants_hess)                                                                         \
-      KERNEL(name, rates_across)(kind, 1, tile);                                                  \
-    else                                                                                          \
-      KERNEL(name, rates_across)(kind, 0, tile);                                                  \
-  }                                                                                               \
-                                                                                                  \
-  ALWAYS_INLINE void KERNEL(name, rates_along)(int kind, int wants_hess, fl_tile *tile) {         \
-    const T eps = (T)tile->eps, smoothing = (T)tile->smoothing;                                   \
-    if (!tile->checked) tile->flags |= LOCAL(check_along)(kind, tile);                            \
-    for (ptrdiff_t i = 0; i < tile->count; i++) {                                                 \
-      const ptrdiff_t row = tile->row + i;                                                        \
-      const T sharers = ((const T *)tile->sharers)[row], rate = ((const T *)tile->rate)[row];     \
-      const I label = ((const I *)tile->label)[row];                                              \
-      const LOCAL(row) z_row = LOCAL(row_of)(tile, &tile->z, i);                                  \
-      const LOCAL(row) y_row = LOCAL(row_of)(tile, HAS_Y(kind) ? &tile->y : &tile->z, i);         \
-      const LOCAL(row) grad_row = LOCAL(row_of)(tile, &tile->grad, i);                            \
-      const LOCAL(row) hess_row = LOCAL(row_of)(tile, wants_hess ? &tile->hess : &tile->grad, i); \
-      for (ptrdiff_t first = 0; first < tile->classes; first += FL_LANES) {                       \
-        const T *z = LOCAL(vector)(z_row, first);                                                 \
-        const T *y = LOCAL(vector)(y_row, first);                                                 \
-        const T *weight = (const T *)tile->class_weight + first;                                  \
-        const I class = (I)(tile->first + first);                                                 \
-        T *grads = LOCAL(vector)(grad_row, first);                                                \
-        T *hesses = wants_hess ? LOCAL(vector)(hess_row, first) : NULL;                           \
-        SIMD for (int j = 0; j < FL_LANES; j++) {                                                 \
-          T loss, grad, hess;                                                                     \
-          KERNEL(name, element)(kind, z[j], HAS_Y(kind) ? y[j] : 0, eps, smoothing, weight[j],    \
-                                sharers, label, class + j, &loss, &grad, &hess);                  \
-          grads[j] = rate * grad;                                                                 \
-          if (wants_hess) hesses[j] = rate * hess;                                                \
-        }                                                                                         \
-      }                                                                                           \
-    }                                                                                             \
-  }                                                                                               \
-                                                                                                  \
-  ALWAYS_INLINE void KERNEL(name, derive_along)(int kind, fl_tile *tile) {                        \
-    if (tile->wants_hess)                                                                         \
-      KERNEL(name, rates_along)(kind, 1, tile);                                                   \
-    else                                                                                          \
-      KERNEL(name, rates_along)(kind, 0, tile);                                                   \
-  }                                                                                               \
-                                                                                                  \
-  STEPS(name)
+STEPS(softmax, dense, FL_DENSE)
+STEPS(softmax, smoothed, FL_SMOOTHED)
+STEPS(softmax, sparse, FL_SPARSE)
+STEPS(softmax, plain, FL_PLAIN)
+
+/* A loss of each kind of target, and one of dense targets. Of sparse ones the label's own
+ * probability is taken across rows, as one class. A formula that is told `special` may expect that
+ * probabilities are ordinary: the sign of `unusual` tells whether they are not. */
+#define TERM(name, ...)                 \
+  TERMS(name, __VA_ARGS__)              \
+  STEPS(name, dense, FL_DENSE)          \
+  STEPS(name, smoothed, FL_SMOOTHED)    \
+  STEPS_ACROSS(name, sparse, FL_SPARSE) \
+  STEPS(name, plain, FL_PLAIN)
+#define DENSE_TERM(name, ...)  \
+  TERMS(name, __VA_ARGS__)     \
+  STEPS(name, dense, FL_DENSE) \
+  STEPS(name, plain, FL_PLAIN)
+
+#define TERMS(name, ...)                                                                           \
+  ALWAYS_INLINE I KERNEL(name, element)(int kind, int special, T p, T y, T eps, T smoothing,       \
+                                        T weight, T sharers, I label, I class, T *loss_, T *grad_, \
+                                        T *hess_) {                                                \
+    const T above = p < eps ? eps : p, clipped = above > 1 - eps ? 1 - eps : above;                \
+    const T z = kind == FL_PLAIN ? p : clipped;                                                    \
+    const T t = kind == FL_SPARSE                                                                  \
+                    ? y                                                                            \
+                    : LOCAL(target)(kind, weight, smoothing, sharers, y, label, class, p);         \
+    T loss, grad, hess;                                                                            \
+    I unusual;                                                                                     \
+    (void)special;                                                                                 \
+    __VA_ARGS__                                                                                    \
+    *loss_ = loss, *grad_ = grad, *hess_ = hess;                                                   \
+    return unusual;                                                                                \
+  }                                                                                                \
+                                                                                                   \
+  ALWAYS_INLINE void KERNEL(name, terms_across)(int kind, int special, const fl_tile *tile,        \
+                                                ptrdiff_t from, T(*terms)[FL_LANES], I *seen) {    \
+    const T eps = (T)tile->eps, smoothing = (T)tile->smoothing;                                    \
+    const T *sharers = (const T *)tile->sharers + from;                                            \
+    const I *label = (const I *)tile->label + from;                                                \
+    for (ptrdiff_t k = 0; k < tile->classes; k++) {                                                \
+      const T *z = (const T *)tile->z.body + k * tile->z.step + from;                              \
+      const T *y = (const T *)tile->y.body + k * tile->y.step + from;                              \
+      const T weight = ((const T *)tile->class_weight)[k];                                         \
+      const I class = (I)(tile->first + k);                                                        \
+      LOCAL(fetch_ahead)(&tile->z, z);                                                             \
+      if (HAS_Y(kind)) LOCAL(fetch_ahead)(&tile->y, y);                                            \
+      SIMD for (int r = 0; r < FL_LANES; r++) {                                                    \
+        T grad, hess;                                                                              \
+        const I unusual = KERNEL(name, element)(                                                   \
+            kind, special, z[r], kind == FL_SMOOTHED ? 0 : y[r], eps, smoothing, weight,           \
+            sharers[r], label[r], class, &terms[k][r], &grad, &hess);                              \
+        seen[r] |= LOCAL(suspicion)(kind, y[r], z[r]) | (special ? unusual : 0);                   \
+      }                                                                                            \
+    }                                                                                              \
+  }                                                                                                \
+                                                                                                   \
+  ALWAYS_INLINE void KERNEL(name, accumulate_across)(int kind, fl_tile *tile) {                    \
+    int usual = kind == FL_PLAIN || kind == FL_SPARSE;                                             \
+    I seen[FL_LANES] = {0};                                                                        \
+    for (ptrdiff_t from = 0; from < tile->rows; from += FL_LANES) {                                \
+      T *gap = (T *)tile->gap + from, *gap_lo = (T *)tile->gap_lo + from;                          \
+      T terms[FL_FOLD][FL_LANES];                                                                  \
+      if (usual) {                                                                                 \
+        I here[FL_LANES] = {0};                                                                    \
+        KERNEL(name, terms_across)(kind, 1, tile, from, terms, here);                              \
+        usual = LOCAL(any)(here) >= 0;                                                             \
+      }                                                                                            \
+      if (!usual) KERNEL(name, terms_across)(kind, 0, tile, from, terms, seen);                    \
+      LOCAL(fold)(terms, tile->classes, FL_FOLD);                                                  \
+      SIMD for (int r = 0; r < FL_LANES; r++) PAIR_ADD(gap[r], gap_lo[r], terms[0][r]);            \
+    }                                                                                              \
+    if (LOCAL(any)(seen) < 0) tile->flags |= LOCAL(check_across)(kind, tile);                      \
+    tile->checked = 1;                                                                             \
+  }                                                                                                \
+                                                                                                   \
+  ALWAYS_INLINE void KERNEL(name, terms_along)(int kind, int special, const fl_tile *tile,         \
+                                               ptrdiff_t i, ptrdiff_t block, ptrdiff_t stop,       \
+                                               T *lanes, I *seen) {                                \
+    const T eps = (T)tile->eps, smoothing = (T)tile->smoothing;                                    \
+    const T sharers = ((const T *)tile->sharers)[tile->row + i];                                   \
+    const I label = ((const I *)tile->label)[tile->row + i];                                       \
+    const LOCAL(row) z_row = LOCAL(row_of)(tile, &tile->z, i);                                     \
+    const LOCAL(row) y_row = LOCAL(row_of)(tile, HAS_Y(kind) ? &tile->y : &tile->z, i);            \
+    T part[FL_PARTS][FL_LANES] = {0};                                                              \
+    for (ptrdiff_t first = block; first < stop; first += FL_LANES) {                               \
+      const T *z = LOCAL(vector)(z_row, first);                                                    \
+      const T *y = LOCAL(vector)(y_row, first);                                                    \
+      const T *weight = (const T *)tile->class_weight + first;                                     \
+      const I class = (I)(tile->first + first);                                                    \
+      T *sum = LOCAL(part_of)(part, first);                                                        \
+      LOCAL(prefetch)(tile, &tile->z, z_row, first);                                               \
+      if (HAS_Y(kind)) LOCAL(prefetch)(tile, &tile->y, y_row, first);                              \
+      SIMD for (int j = 0; j < FL_LANES; j++) {                                                    \
+        T loss, grad, hess;                                                                        \
+        const I unusual =                                                                          \
+            KERNEL(name, element)(kind, special, z[j], HAS_Y(kind) ? y[j] : 0, eps, smoothing,     \
+                                  weight[j], sharers, label, class + j, &loss, &grad, &hess);      \
+        seen[j] |= LOCAL(suspicion)(kind, y[j], z[j]) | (special ? unusual : 0);                   \
+        sum[j] += loss;                                                                            \
+      }                                                                                            \
+    }                                                                                              \
+    LOCAL(fold_parts)(lanes, part);                                                                \
+  }                                                                                                \
+                                                                                                   \
+  ALWAYS_INLINE void KERNEL(name, accumulate_along)(int kind, fl_tile *tile) {                     \
+    T lanes[FL_ALONG_ROWS][FL_LANES];                                                              \
+    int usual = kind == FL_PLAIN;                                                                  \
+    I seen[FL_LANES] = {0};                                                                        \
+    for (ptrdiff_t block = 0; block < tile->classes; block += FL_FOLD) {                           \
+      const ptrdiff_t rest = tile->classes - block;                                                \
+      const ptrdiff_t stop = block + (rest < FL_FOLD ? rest : FL_FOLD);                            \
+      for (ptrdiff_t i = 0; i < tile->count; i++) {                                                \
+        if (usual) {                                                                               \
+          I here[FL_LANES] = {0};                                                                  \
+          KERNEL(name, terms_along)(kind, 1, tile, i, block, stop, lanes[i], here);                \
+          usual = LOCAL(any)(here) >= 0;                                                           \
+        }                                                                                          \
+        if (!usual) KERNEL(name, terms_along)(kind, 0, tile, i, block, stop, lanes[i], seen);      \
+      }                                                                                            \
+      LOCAL(add_lanes)(tile, tile->gap, tile->gap_lo, lanes);                                      \
+    }                                                                                              \
+    if (LOCAL(any)(seen) < 0) tile->flags |= LOCAL(check_along)(kind, tile);                       \
+    tile->checked = 1;                                                                             \
+  }                                                                                                \
+  ALWAYS_INLINE void KERNEL(name, rates_across)(int kind, int wants_hess, fl_tile *tile) {         \
+    const T eps = (T)tile->eps, smoothing = (T)tile->smoothing;                                    \
+    const T *rate = tile->rate, *sharers = tile->sharers;                                          \
+    const I *label = tile->label;                                                                  \
+    if (!tile->checked) tile->flags |= LOCAL(check_across)(kind, tile);                            \
+    for (ptrdiff_t k = 0; k < tile->classes; k++) {                                                \
+      const T *z = (const T *)tile->z.body + k * tile->z.step;                                     \
+      const T *y = (const T *)tile->y.body + k * tile->y.step;                                     \
+      const T weight = ((const T *)tile->class_weight)[k];                                         \
+      const I class = (I)(tile->first + k);                                                        \
+      T *grads = (T *)tile->grad.body + k * tile->grad.step,                                       \
+        *hesses = (T *)tile->hess.body + k * tile->hess.step;                                      \
+      for (ptrdiff_t r = 0; r < tile->rows; r += FL_LANES)                                         \
+        LOCAL(claim_ahead)(&tile->grad, grads + r);                                                \
+      SIMD for (ptrdiff_t r = 0; r < tile->rows; r++) {                                            \
+        T loss, grad, hess;                                                                        \
+        (void)KERNEL(name, element)(kind, 0, z[r], kind == FL_SMOOTHED ? 0 : y[r], eps, smoothing, \
+                                    weight, sharers[r], label[r], class, &loss, &grad, &hess);     \
+        grads[r] = label[r] == FL_IGNORED ? 0 : rate[r] * grad;                                    \
+        if (wants_hess) hesses[r] = label[r] == FL_IGNORED ? 0 : rate[r] * hess;                   \
+      }                                                                                            \
+    }                                                                                              \
+  }                                                                                                \
+                                                                                                   \
+  ALWAYS_INLINE void KERNEL(name, derive_across)(int kind, fl_tile *tile) {                        \
+    if (tile->wants_hess)                                                                          \
+      KERNEL(name, rates_across)(kind, 1, tile);                                                   \
+    else                                                                                           \
+      KERNEL(name, rates_across)(kind, 0, tile);                                                   \
+  }                                                                                                \
+                                                                                                   \
+  ALWAYS_INLINE void KERNEL(name, rates_along)(int kind, int wants_hess, fl_tile *tile) {          \
+    const T eps = (T)tile->eps, smoothing = (T)tile->smoothing;                                    \
+    if (!tile->checked) tile->flags |= LOCAL(check_along)(kind, tile);                             \
+    for (ptrdiff_t i = 0; i < tile->count; i++) {                                                  \
+      const ptrdiff_t row = tile->row + i;                                                         \
+      const T sharers = ((const T *)tile->sharers)[row], rate = ((const T *)tile->rate)[row];      \
+      const I label = ((const I *)tile->label)[row];                                               \
+      const LOCAL(row) z_row = LOCAL(row_of)(tile, &tile->z, i);                                   \
+      const LOCAL(row) y_row = LOCAL(row_of)(tile, HAS_Y(kind) ? &tile->y : &tile->z, i);          \
+      const LOCAL(row) grad_row = LOCAL(row_of)(tile, &tile->grad, i);                             \
+      const LOCAL(row) hess_row = LOCAL(row_of)(tile, wants_hess ? &tile->hess : &tile->grad, i);  \
+      for (ptrdiff_t first = 0; first < tile->classes; first += FL_LANES) {                        \
+        const T *z = LOCAL(vector)(z_row, first);                                                  \
+        const T *y = LOCAL(vector)(y_row, first);                                                  \
+        const T *weight = (const T *)tile->class_weight + first;                                   \
+        const I class = (I)(tile->first + first);                                                  \
+        T *grads = LOCAL(vector)(grad_row, first);                                                 \
+        T *hesses = wants_hess ? LOCAL(vector)(hess_row, first) : NULL;                            \
+        SIMD for (int j = 0; j < FL_LANES; j++) {                                                  \
+          T loss, grad, hess;                                                                      \
+          (void)KERNEL(name, element)(kind, 0, z[j], HAS_Y(kind) ? y[j] : 0, eps, smoothing,       \
+                                      weight[j], sharers, label, class + j, &loss, &grad, &hess);  \
+          grads[j] = rate * grad;                                                                  \
+          if (wants_hess) hesses[j] = rate * hess;                                                 \
+        }                                                                                          \
+      }                                                                                            \
+    }                                                                                              \
+  }                                                                                                \
+                                                                                                   \
+  ALWAYS_INLINE void KERNEL(name, derive_along)(int kind, fl_tile *tile) {                         \
+    if (tile->wants_hess)                                                                          \
+      KERNEL(name, rates_along)(kind, 1, tile);                                                    \
+    else                                                                                           \
+      KERNEL(name, rates_along)(kind, 0, tile);                                                    \
+  }
 
 #include "losses/multiclass.h"
 #undef TERM
+#undef DENSE_TERM
 
-#define TERM(name, ...)                                                             \
-  {#name, .padding = 1, .begin = LOCAL(begin_terms), .finish = LOCAL(finish_terms), \
-   STEP_TABLE(name)},
+#define TERM_OF(name, ...) \
+  {#name, .padding = 1, .begin = LOCAL(begin_terms), .finish = LOCAL(finish_terms), __VA_ARGS__},
+#define TERM(name, ...)                                                                 \
+  TERM_OF(name, STEPS_OF(name, dense, FL_DENSE), STEPS_OF(name, smoothed, FL_SMOOTHED), \
+          STEPS_ACROSS_OF(name, sparse, FL_SPARSE), STEPS_OF(name, plain, FL_PLAIN))
+#define DENSE_TERM(name, ...) \
+  TERM_OF(name, STEPS_OF(name, dense, FL_DENSE), STEPS_OF(name, plain, FL_PLAIN))
 static const fl_rowwise KERNEL(rowwise, table)[] = {
     {"softmax", .padding = -HUGE_VAL, .begin = LOCAL(begin),
      .scan = {KERNEL(softmax, scan_across), KERNEL(softmax, scan_along)},
      .again = {KERNEL(softmax, again_across), KERNEL(softmax, again_along)},
-     .finish = KERNEL(softmax, finish), STEP_TABLE(softmax)},
+     .finish = KERNEL(softmax, finish), STEPS_OF(softmax, dense, FL_DENSE),
+     STEPS_OF(softmax, smoothed, FL_SMOOTHED), STEPS_OF(softmax, sparse, FL_SPARSE),
+     STEPS_OF(softmax, plain, FL_PLAIN)},
 #include "losses/multiclass.h"
 };
 #undef TERM
+#undef DENSE_TERM
+#undef TERM_OF
+#undef TERMS
 
 #undef SIMD_INFINITE
 #undef HAS_Y
 #undef PAIR_ADD
 #undef STEP
-#undef STEP_OF_TARGETS
 #undef STEPS
-#undef TARGETS_OF
-#undef STEP_TABLE
+#undef STEPS_ACROSS
+#undef STEPS_OF
+#undef STEPS_ACROSS_OF

@@ -14,13 +14,15 @@
  *   log1p_unit                0.98  0.94             0.92  0.93
  *   log_unit                  as log and log1p       as log and log1p
  *   log1p_ratio               2.00, samples          2.00
+ *   ..._normal                bit for bit the same for a part of the arguments
  *
  * tools/ulp_sweep.py measures them; polynomials and constants come from tools/coefficients.py.
  *
  * Rules that keep the loops vectors: no calls, no conversions between double and 64-bit integers
- * and no arithmetic shifts of 64 bits (SSE2 and AVX2 have neither), select by ?: on values that
- * are computed anyway. Rounding to an integer adds 1.5 * 2^23 (2^52) and takes it off again; the
- * integer then also stands in the low bits. Exact products stay exact under contraction. */
+ * and no arithmetic shifts of 64 bits (SSE2 and AVX2 have neither; AVX-512 has both), select by ?:
+ * on values that are computed anyway. Rounding to an integer adds 1.5 * 2^23 (2^52) and takes it
+ * off again; the integer then also stands in the low bits. Exact products stay exact under
+ * contraction. */
 #ifndef FASTLOSS_VECMATH_H
 #define FASTLOSS_VECMATH_H
 
@@ -38,6 +40,15 @@
 #define VECMATH_FMA 1
 #else
 #define VECMATH_FMA 0
+#endif
+#endif
+
+/* Whether 64-bit integers are shifted with their sign and converted to double in vectors. */
+#ifndef VECMATH_CONVERTS_64
+#if defined(__AVX512DQ__) || defined(__aarch64__)
+#define VECMATH_CONVERTS_64 1
+#else
+#define VECMATH_CONVERTS_64 0
 #endif
 #endif
 
@@ -183,7 +194,11 @@ VECMATH uint64_t exponent_f64(double u, double low) {
 VECMATH float exponent_value_f32(uint32_t e) { return (float)((int32_t)e >> 23); }
 
 VECMATH double exponent_value_f64(uint64_t e) {
+#if VECMATH_CONVERTS_64
+  return (double)((int64_t)e >> 52);
+#else
   return of_bits_f64(((e + bits_f64(1)) >> 52) | bits_f64(0x1p52)) - (0x1p52 + 1023);
+#endif
 }
 
 VECMATH float log_f32(float x) {
@@ -280,6 +295,20 @@ VECMATH double log1p_unit_f64(double x) {
 #endif
 }
 
+/* log(one + x), one being 0 or 1, where that is a normal number that is less than 2^126 (2^1022),
+ * or NaN. */
+VECMATH float log_sum_normal_f32(float x, float one) {
+  uint32_t e = exponent_f32(one + x, 0.75f);
+  float scale = of_bits_f32(bits_f32(1) - e);
+  return join_log_f32(exponent_value_f32(e), x * scale + (one * scale - 1));
+}
+
+VECMATH double log_sum_normal_f64(double x, double one) {
+  uint64_t e = exponent_f64(one + x, 0.75);
+  double scale = of_bits_f64(bits_f64(1) - e);
+  return join_log_f64(exponent_value_f64(e), x * scale + (one * scale - 1));
+}
+
 /* log(one + x), one being 0 or 1, for 0 <= one + x <= 1; bit for bit what log and log1p give. */
 VECMATH float log_unit_f32(float x, float one) {
   float u = one + x;
@@ -305,19 +334,25 @@ VECMATH double log_unit_f64(double x, double one) {
 
 /* The same where one + x is 0 or a normal number, or NaN. */
 VECMATH float log_unit_normal_f32(float x, float one) {
-  float u = one + x;
-  uint32_t e = exponent_f32(u, 0.75f);
-  float scale = of_bits_f32(bits_f32(1) - e);
-  float y = join_log_f32(exponent_value_f32(e), x * scale + (one * scale - 1));
-  return u == 0 ? -__builtin_inff() : y;
+  float y = log_sum_normal_f32(x, one);
+  return one + x == 0 ? -__builtin_inff() : y;
 }
 
 VECMATH double log_unit_normal_f64(double x, double one) {
-  double u = one + x;
-  uint64_t e = exponent_f64(u, 0.75);
-  double scale = of_bits_f64(bits_f64(1) - e);
-  double y = join_log_f64(exponent_value_f64(e), x * scale + (one * scale - 1));
-  return u == 0 ? -__builtin_inf() : y;
+  double y = log_sum_normal_f64(x, one);
+  return one + x == 0 ? -__builtin_inf() : y;
+}
+
+/* log(x) of a normal number that is less than 2^126 (2^1022), or NaN; bit for bit what log gives.
+ */
+VECMATH float log_normal_f32(float x) {
+  uint32_t e = exponent_f32(x, 0.75f);
+  return join_log_f32(exponent_value_f32(e), x * of_bits_f32(bits_f32(1) - e) - 1);
+}
+
+VECMATH double log_normal_f64(double x) {
+  uint64_t e = exponent_f64(x, 0.75);
+  return join_log_f64(exponent_value_f64(e), x * of_bits_f64(bits_f64(1) - e) - 1);
 }
 
 /* log1p(numerator / denominator), both >= 0. A quotient above 2^120 (2^1000) may overflow; it is
@@ -332,6 +367,15 @@ VECMATH double log1p_ratio_f64(double numerator, double denominator) {
   int large = numerator > denominator * 0x1p1000;
   double a = numerator * (large ? 0x1p-700 : 1), b = denominator * (large ? 0x1p500 : 1);
   return log_sum_f64(a / b, large ? 0 : 1, large ? 1200 : 0);
+}
+
+/* The same where the quotient is less than 2^126 (2^1022), or NaN; bit for bit the same. */
+VECMATH float log1p_ratio_normal_f32(float numerator, float denominator) {
+  return log_sum_normal_f32(numerator / denominator, 1);
+}
+
+VECMATH double log1p_ratio_normal_f64(double numerator, double denominator) {
+  return log_sum_normal_f64(numerator / denominator, 1);
 }
 
 /* 1/x within 5.1 %, for x from 1 to 2^100: the bits of a number are about its logarithm. */

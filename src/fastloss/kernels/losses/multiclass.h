@@ -6,15 +6,17 @@
 
 TERM(cross_entropy_term, {
   T none = z - z;
-  loss = t == 0 ? none : -t * LOG(z);
+  unusual = SIGN_OF(z - NORMAL);
+  loss = t == 0 ? none : 0 - t * (special ? LOG_NORMAL(z) : LOG(z));
   grad = t == 0 ? none : -t / z;
   hess = t == 0 ? none : t / z / z;
 })
 
 /* t (log t - log z) = +-t log1p((hi - lo) / lo), which keeps the digits for z near t. */
-TERM(kl_divergence_term, {
+DENSE_TERM(kl_divergence_term, {
   T none = z - z, lo = z < t ? z : t, hi = z < t ? t : z;
-  T d = LOG1P_RATIO(hi - lo, lo);
+  unusual = t == 0 ? 0 : SIGN_OF(lo - NORMAL);
+  T d = special ? LOG1P_RATIO_NORMAL(hi - lo, lo) : LOG1P_RATIO(hi - lo, lo);
   loss = t == 0 ? none : z < t ? t * d : -t * d;
   grad = t == 0 ? none : -t / z;
   hess = t == 0 ? none : t / z / z;

@@ -30,19 +30,24 @@ LOSS(absolute_error, {
 
 /* log1p(z) - log1p(y) = +-log1p((hi - lo) / (1 + lo)): the difference of the logarithms would
  * lose its digits for z near y. */
-LOSS(squared_log_error, {
-  CHECK_ABOVE_MINUS_ONE(FL_BAD_TRUE, y);
-  CHECK_ABOVE_MINUS_ONE(FL_BAD_PRED, z);
-  T lo = z < y ? z : y, hi = z < y ? y : z;
-  T d = LOG1P_RATIO(hi - lo, 1 + lo);
+SPECIAL_LOSS(squared_log_error, LOCAL(usual), may_repeat, {
+  T lo = z < y ? z : y, hi = z < y ? y : z, below = 1 + lo;
+  if (special) {
+    flags |= (SIGN_OF(below) - 1) | SIGN_OF(MODERATE - hi);
+  } else {
+    CHECK_ABOVE_MINUS_ONE(FL_BAD_TRUE, y);
+    CHECK_ABOVE_MINUS_ONE(FL_BAD_PRED, z);
+  }
+  T d = special ? LOG1P_RATIO_NORMAL(hi - lo, below) : LOG1P_RATIO(hi - lo, below);
   T difference = z < y ? -d : d;
+  const int infinite = !special && z == INF;
   loss = d * d;
-  grad = z == INF ? UNLESS_NAN(d, 0) : 2 * difference / (1 + z);
-  hess = z == INF ? UNLESS_NAN(d, 0) : 2 * (1 - difference) / (1 + z) / (1 + z);
+  grad = infinite ? UNLESS_NAN(d, 0) : 2 * difference / (1 + z);
+  hess = infinite ? UNLESS_NAN(d, 0) : 2 * (1 - difference) / (1 + z) / (1 + z);
 })
 
 /* r^2/2 if |r| <= delta, else delta (|r| - delta/2) */
-SPECIAL_LOSS(huber, LOCAL(finite), 1, {
+SPECIAL_LOSS(huber, LOCAL(finite), shows, {
   const T delta = p[0];
   T r = z - y, a = ABS(r), m = delta < a ? delta : a;
   loss = !special && a == INF ? delta * ABS(z) + delta * ABS(y) : m * (a - N(0.5) * m);
@@ -82,7 +87,7 @@ LOSS(log_cosh, {
   hess = sech * sech * (1 - correction);
 })
 
-SPECIAL_LOSS(quantile, LOCAL(finite), 1, {
+SPECIAL_LOSS(quantile, LOCAL(finite), shows, {
   const T q = p[0];
   T r = z - y, a = ABS(r), c = r < 0 ? q : 1 - q;
   loss = !special && a == INF ? c * ABS(z) + c * ABS(y) : c * a;
