@@ -12,8 +12,11 @@ from threadpoolctl import threadpool_limits
 
 # A measurement runs for at least this long, in seconds.
 LEAST = 2e-3
-# Rest before a measurement: threads of the library before it may still be spinning.
-REST = 2e-3
+# Rest before a measurement: threads of the library before it may still be spinning (those of an
+# OpenMP program do so for 8 ms). Then the threads of the next one sleep, and their caches are cold:
+# what is measured comes after some calls that are not.
+REST = 12e-3
+WARM = 1e-3
 # A call that has been timed for this long, and three times at least, takes no more turns.
 ENOUGH = 0.25
 FEWEST = 3
@@ -47,7 +50,8 @@ def best_times(
             if turn >= FEWEST and spent[name] > ENOUGH and not name.startswith(always):
                 continue
             time.sleep(REST)
-            if best[name] < LONG:
+            start = time.perf_counter()
+            while best[name] < LONG and time.perf_counter() - start < WARM:
                 call()
             start = time.perf_counter()
             for _ in range(counts[name]):
