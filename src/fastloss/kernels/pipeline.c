@@ -951,6 +951,10 @@ void fl_run_weights(const fl_plan *plan, ptrdiff_t start, ptrdiff_t stop, void *
       pointwise_scratch *elements = scratch; /* NULL if the weights are used as they lie */
       w = weights_at(plan, at, n, elements ? elements->w : NULL);
     }
-    fl_sum_add(sum, plan->table->total[plan->dtype](n, w));
+    const ptrdiff_t rest = plan->rowwise ? 0 : n % FL_LANES; /* a sum of its own, as in kernels */
+    fl_sum_add(sum, plan->table->total[plan->dtype](n - rest, w));
+    if (rest)
+      fl_sum_add(sum, plan->table->total[plan->dtype](
+                          rest, (const char *)w + (size_t)(n - rest) * item_size(plan)));
   }
 }

@@ -20,8 +20,17 @@ enum {
       void *out1, fl_sum *sums
 #define PASS n, following, seen, y_true, y_pred, weight, w_step, params, scale, out0, out1, sums
 
-#define DRIVER(name, mode, what) \
-  static int64_t KERNEL(name, mode)(ARGUMENTS) { return KERNEL(name, blocks)(what, PASS); }
+/* A kernel of a multiple of FL_LANES elements, or of less where its operands are filled up; and one
+ * of any number. */
+#define DRIVER(name, mode, run)                                           \
+  static NOT_INLINE int64_t KERNEL(name, mode)(ARGUMENTS) { return run; } \
+  static int64_t KERNEL(name, run_##mode)(ARGUMENTS) {                    \
+    return n % FL_LANES ? LOCAL(run_with_rest)(KERNEL(name, mode), PASS)  \
+                        : KERNEL(name, mode)(PASS);                       \
+  }
+#define ALWAYS(name, what) KERNEL(name, blocks)(what, PASS)
+#define BY_WEIGHTS(name, what) \
+  w_step ? KERNEL(name, blocks)((what) | LOCAL(weighted), PASS) : KERNEL(name, blocks)(what, PASS)
 
 /* Checks: the loop over a block only gathers, in the sign of `flags`, whether a value may be out of
  * its domain; where one may, a second loop looks at the block closely. Where results replace the
@@ -132,15 +141,30 @@ static NOT_INLINE void LOCAL(fetch_part)(ptrdiff_t n, const T *y, const T *z, pt
   LOCAL(fetch)(n, z, ahead);
 }
 
-/* The last elements of a block as FL_LANES of them, the first of which takes the place of those
- * that are missing; and back. */
-ALWAYS_INLINE void LOCAL(load_rest)(T *to, const T *from, ptrdiff_t rest) {
-  const T first = from[0];
-  SIMD for (int j = 0; j < FL_LANES; j++) to[j] = j < rest ? from[j] : first;
+ALWAYS_INLINE void LOCAL(fill_up)(ptrdiff_t n, const T *x, T *lanes) {
+  const T first = x[0];
+  SIMD for (int j = 0; j < FL_LANES; j++) lanes[j] = j < n ? x[j] : first;
 }
 
-ALWAYS_INLINE void LOCAL(store_rest)(T *to, const T *from, ptrdiff_t rest) {
-  SIMD for (int j = 0; j < FL_LANES; j++) if (j < rest) to[j] = from[j];
+/* Runs a kernel on a number of elements that is no multiple of the lanes: apart from the others,
+ * the last ones, on copies of their operands that are filled up, into results with room. */
+static NOT_INLINE int64_t LOCAL(run_with_rest)(fl_pointwise_fn *kernel, ARGUMENTS) {
+  const ptrdiff_t rest = n % FL_LANES, whole = n - rest;
+  const T *y = y_true, *z = y_pred, *w = weight;
+  T filled[3][FL_LANES], result[2][FL_LANES], *const out[2] = {out0, out1};
+  int64_t flags = 0;
+  if (whole)
+    flags = kernel(whole, following, seen, y, z, w, w_step, params, scale, out0, out1, sums);
+  LOCAL(fill_up)(rest, y + whole, filled[0]);
+  LOCAL(fill_up)(rest, z + whole, filled[1]);
+  if (w_step) LOCAL(fill_up)(rest, w + whole, filled[2]);
+  flags |= kernel(rest, 0, seen | flags, filled[0], filled[1], w_step ? filled[2] : w, w_step,
+                  params, scale, out0 ? result[0] : NULL, out1 ? result[1] : NULL, sums);
+  for (int i = 0; i < 2; i++) {
+    T *to = out[i] ? out[i] + whole : NULL;
+    if (to) SIMD for (int j = 0; j < FL_LANES; j++) if (j < rest) to[j] = result[i][j];
+  }
+  return flags;
 }
 
 /* LOSS is a formula; that of a MARGIN_LOSS sees signs. _AFTER has an expression e of y and z, a
@@ -210,33 +234,20 @@ ALWAYS_INLINE void LOCAL(store_rest)(T *to, const T *from, ptrdiff_t rest) {
   ALWAYS_INLINE LOCAL(found) KERNEL(name, in_lanes)(                                               \
       int what, int special, ptrdiff_t n, ptrdiff_t ahead, ptrdiff_t w_ahead, const T *y,          \
       const T *z, const T *w, const T *e, const T *p, T factor, T *losses, T *grads, T *hesses) {  \
-    const ptrdiff_t whole = n / FL_LANES * FL_LANES, rest = n - whole;                             \
     double sum[FL_LANES] = {0}, w_sum[FL_LANES] = {0};                                             \
     I seen[FL_LANES] = {0}, other[FL_LANES] = {0};                                                 \
-    for (ptrdiff_t i = 0; i < whole; i += FL_LANES) {                                              \
+    for (ptrdiff_t i = 0; i < n; i += FL_LANES) {                                                  \
       LOCAL(fetch)(FL_LANES, y + i, ahead);                                                        \
       LOCAL(fetch)(FL_LANES, z + i, ahead);                                                        \
       if (what & LOCAL(weighted)) LOCAL(fetch)(FL_LANES, w + i, w_ahead);                          \
       KERNEL(name, group)(what, special, y + i, z + i, w + i, e + i, p, factor, losses + i,        \
                           grads + i, hesses + i, sum, w_sum, seen, other);                         \
     }                                                                                              \
-    if (rest) {                                                                                    \
-      T in[4][FL_LANES], out[3][FL_LANES];                                                         \
-      double sum_before[FL_LANES], w_before[FL_LANES];                                             \
-      SIMD for (int j = 0; j < FL_LANES; j++) sum_before[j] = sum[j], w_before[j] = w_sum[j];      \
-      LOCAL(load_rest)(in[0], y + whole, rest);                                                    \
-      LOCAL(load_rest)(in[1], z + whole, rest);                                                    \
-      if (what & LOCAL(weighted)) LOCAL(load_rest)(in[2], w + whole, rest);                        \
-      if (has_prior) LOCAL(load_rest)(in[3], e + whole, rest);                                     \
-      KERNEL(name, group)(what, special, in[0], in[1], in[2], in[3], p, factor, out[0], out[1],    \
-                          out[2], sum, w_sum, seen, other);                                        \
-      SIMD for (int j = 0; j < FL_LANES; j++) {                                                    \
-        sum[j] = j < rest ? sum[j] : sum_before[j];                                                \
-        w_sum[j] = j < rest ? w_sum[j] : w_before[j];                                              \
+    if (n < FL_LANES) {                                                                            \
+      SIMD for (int j = 0; j < FL_LANES; j++) { /* without what fills up */                        \
+        sum[j] = j < n ? sum[j] : 0;                                                               \
+        w_sum[j] = j < n ? w_sum[j] : 0;                                                           \
       }                                                                                            \
-      if (what & LOCAL(want_loss)) LOCAL(store_rest)(losses + whole, out[0], rest);                \
-      if (what & LOCAL(want_grad)) LOCAL(store_rest)(grads + whole, out[1], rest);                 \
-      if (what & LOCAL(want_hess)) LOCAL(store_rest)(hesses + whole, out[2], rest);                \
     }                                                                                              \
     return (LOCAL(found)){                                                                         \
         .flags = LOCAL(any)(seen),                                                                 \
@@ -244,7 +255,6 @@ ALWAYS_INLINE void LOCAL(store_rest)(T *to, const T *from, ptrdiff_t rest) {
         .sum = what & LOCAL(want_sum) ? LOCAL(sum_of)(sum) : 0,                                    \
         .w_sum = what & LOCAL(want_sum) && what & LOCAL(weighted) ? LOCAL(sum_of)(w_sum) : 0};     \
   }                                                                                                \
-                                                                                                   \
   ALWAYS_INLINE LOCAL(found) KERNEL(name, in_turn)(                                                \
       int what, int special, ptrdiff_t n, ptrdiff_t ahead, ptrdiff_t w_ahead, const T *y,          \
       const T *z, const T *w, const T *e, const T *p, T factor, T *losses, T *grads, T *hesses) {  \
@@ -289,12 +299,13 @@ ALWAYS_INLINE void LOCAL(store_rest)(T *to, const T *from, ptrdiff_t rest) {
                                       T *hesses, fl_sum *sums) {                                   \
     const int margins = kind == LOCAL(signs);                                                      \
     T e[FL_BLOCK];                                                                                 \
-    if (has_prior) SIMD for (ptrdiff_t i = 0; i < n; i++) {                                        \
+    const ptrdiff_t filled = IN_LANES && n < FL_LANES ? FL_LANES : n;                              \
+    if (has_prior) SIMD for (ptrdiff_t i = 0; i < filled; i++) {                                   \
         const T yi = margins && !special ? 2 * y[i] - 1 : y[i];                                    \
         e[i] = KERNEL(name, prior)(yi, z[i]);                                                      \
       }                                                                                            \
     LOCAL(found) found;                                                                            \
-    if (IN_LANES && what & LOCAL(want_sum))                                                        \
+    if (IN_LANES)                                                                                  \
       found = KERNEL(name, in_lanes)(what, special, n, ahead, w_ahead, y, z, w, e, p, factor,      \
                                      losses, grads, hesses);                                       \
     else                                                                                           \
@@ -388,26 +399,22 @@ ALWAYS_INLINE void LOCAL(store_rest)(T *to, const T *from, ptrdiff_t rest) {
     return flags;                                                                                  \
   }                                                                                                \
                                                                                                    \
-  DRIVER(name, sum, LOCAL(want_sum))                                                               \
-  DRIVER(name, wsum, LOCAL(want_sum) | LOCAL(weighted))                                            \
-  DRIVER(name, loss, LOCAL(want_loss) | LOCAL(weighted))                                           \
-  DRIVER(name, grad, LOCAL(want_grad) | LOCAL(weighted))                                           \
-  static int64_t KERNEL(name, sum_grad)(ARGUMENTS) {                                               \
-    const int what = LOCAL(want_sum) | LOCAL(want_grad);                                           \
-    return w_step ? KERNEL(name, blocks)(what | LOCAL(weighted), PASS)                             \
-                  : KERNEL(name, blocks)(what, PASS);                                              \
-  }                                                                                                \
-  DRIVER(name, loss_grad, LOCAL(want_loss) | LOCAL(want_grad) | LOCAL(weighted))                   \
-  DRIVER(name, grad_hess, LOCAL(want_grad) | LOCAL(want_hess) | LOCAL(weighted))
+  DRIVER(name, sum, ALWAYS(name, LOCAL(want_sum)))                                                 \
+  DRIVER(name, wsum, ALWAYS(name, LOCAL(want_sum) | LOCAL(weighted)))                              \
+  DRIVER(name, loss, BY_WEIGHTS(name, LOCAL(want_loss)))                                           \
+  DRIVER(name, grad, BY_WEIGHTS(name, LOCAL(want_grad)))                                           \
+  DRIVER(name, sum_grad, BY_WEIGHTS(name, LOCAL(want_sum) | LOCAL(want_grad)))                     \
+  DRIVER(name, loss_grad, ALWAYS(name, LOCAL(want_loss) | LOCAL(want_grad) | LOCAL(weighted)))     \
+  DRIVER(name, grad_hess, ALWAYS(name, LOCAL(want_grad) | LOCAL(want_hess) | LOCAL(weighted)))
 
 #include "losses/binary.h"
 #include "losses/regression.h"
 #undef KERNELS
 
-#define KERNELS(name, ...)                                                         \
-  {#name,                                                                          \
-   {KERNEL(name, sum), KERNEL(name, wsum), KERNEL(name, loss), KERNEL(name, grad), \
-    KERNEL(name, sum_grad), KERNEL(name, loss_grad), KERNEL(name, grad_hess)}},
+#define KERNELS(name, ...)                                                                         \
+  {#name,                                                                                          \
+   {KERNEL(name, run_sum), KERNEL(name, run_wsum), KERNEL(name, run_loss), KERNEL(name, run_grad), \
+    KERNEL(name, run_sum_grad), KERNEL(name, run_loss_grad), KERNEL(name, run_grad_hess)}},
 static const fl_pointwise KERNEL(pointwise, table)[] = {
 #include "losses/binary.h"
 #include "losses/regression.h"
@@ -424,3 +431,5 @@ static const fl_pointwise KERNEL(pointwise, table)[] = {
 #undef ARGUMENTS
 #undef PASS
 #undef DRIVER
+#undef ALWAYS
+#undef BY_WEIGHTS
