@@ -173,8 +173,13 @@ cdef enum:
     NOGIL_ELEMENTS = 1024
     # Outputs of so many bytes are in no cache when they are read again.
     STREAM_BYTES = 32 << 20
+    # So many threads get more of the memory's bandwidth than fewer do, on most machines.
+    STREAM_THREADS = 4
     # Elements after which a pass first looks whether it is to be interrupted.
     SLICE_ELEMENTS = 1048576
+
+# Nanoseconds for an element, its gradient included, that are more than its memory takes.
+cdef double STREAM_COST = 0.4
 
 # Seconds between two looks for signals: each takes the interpreter's lock, for which it may wait.
 cdef double LOOK_SECONDS = 0.02
@@ -649,12 +654,17 @@ cdef int describe(
     return 0
 
 
-cdef void set_streams(fl_plan *plan, int outputs) noexcept:
-    """Have outputs that no cache would keep, and that replace no argument, written past caches."""
+cdef void set_streams(fl_plan *plan, int outputs, int threads) noexcept:
+    """Have outputs that no cache would keep, and that replace no argument, written past caches.
+
+    Not where arithmetic takes longer than the memory: then that is done meanwhile, but not the
+    copying that it saves. Many threads wait for the memory whatever they compute.
+    """
     cdef ptrdiff_t item = 4 if plan.dtype == FL_F32 else 8
+    cdef bint slow = plan.cost >= STREAM_COST and plan.mode == FL_SUM_GRAD
     cdef const char *data
     cdef int i
-    if plan.size * item < STREAM_BYTES:
+    if plan.size * item < STREAM_BYTES or (slow and threads <= STREAM_THREADS):
         return
     for i in range(outputs):
         data = plan.out[i].data
@@ -737,7 +747,7 @@ def pointwise(
     plan.w_scale = w_scale
     describe(&plan, &axes, y, -1, z, -1, w, out)
     if existing:
-        set_streams(&plan, len(out))
+        set_streams(&plan, len(out), threads)
     if plan.mode == FL_SUM and plan.weighted:
         plan.mode = FL_WSUM
     execute(&plan, threads, weights_only, &total)
@@ -1036,7 +1046,7 @@ Gradient and diagonal of the Hessian, in one pass."""
                 return None
         self.fill(&plan, mode_of(call, reduction), &axes, y, z, weight, results)
         if out is not None and not self.is_rowwise:
-            set_streams(&plan, <int>len(results))
+            set_streams(&plan, <int>len(results), threads)
         counted = weight is not None or (self.is_rowwise and self.ignores)
         divisor = 1
         if reduction == MEAN:
