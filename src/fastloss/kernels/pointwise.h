@@ -299,8 +299,8 @@ static NOT_INLINE int64_t LOCAL(run_with_rest)(fl_pointwise_fn *kernel, ARGUMENT
                                       T *hesses, fl_sum *sums) {                                   \
     const int margins = kind == LOCAL(signs);                                                      \
     T e[FL_BLOCK];                                                                                 \
-    const ptrdiff_t filled = IN_LANES && n < FL_LANES ? FL_LANES : n;                              \
-    if (has_prior) SIMD for (ptrdiff_t i = 0; i < filled; i++) {                                   \
+    const size_t whole = ((size_t)n + FL_LANES - 1) / FL_LANES * FL_LANES;                         \
+    if (has_prior) SIMD for (size_t i = 0; i < whole; i++) {                                       \
         const T yi = margins && !special ? 2 * y[i] - 1 : y[i];                                    \
         e[i] = KERNEL(name, prior)(yi, z[i]);                                                      \
       }                                                                                            \

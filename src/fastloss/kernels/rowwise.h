@@ -36,21 +36,23 @@ ALWAYS_INLINE T *LOCAL(vector)(LOCAL(row) row, ptrdiff_t first) {
   return first < row.whole ? row.body + first : row.tail;
 }
 
-/* Fetches the row that lies there in the next tile, which may be none. */
-ALWAYS_INLINE void LOCAL(prefetch)(const fl_tile *tile, const fl_rows *x, LOCAL(row) row,
-                                   ptrdiff_t first) {
-  const ptrdiff_t ahead = (tile->count * x->step + first) * (ptrdiff_t)sizeof(T);
-  __builtin_prefetch((const void *)((uintptr_t)row.body + (uintptr_t)ahead), 0, 2);
+/* Asks for FL_LANES elements that lie `ahead` bytes of these, to be read or to be written: in the
+ * next tile along, which may be none; across, as `ahead` of fl_rows says, since lines that lie far
+ * apart no processor fetches of its own accord. */
+ALWAYS_INLINE void LOCAL(prefetch)(const T *x, ptrdiff_t ahead) {
+  const uintptr_t from = (uintptr_t)x + (uintptr_t)ahead;
+  for (size_t at = 0; at < FL_LANES * sizeof(T); at += FL_LINE)
+    __builtin_prefetch((const void *)(from + at), 0, 2);
 }
 
-/* The same for the planes of a tile across: lines that lie far apart no processor fetches of its
- * own accord. */
-ALWAYS_INLINE void LOCAL(fetch_ahead)(const fl_rows *x, const T *place) {
-  __builtin_prefetch((const void *)((uintptr_t)place + (uintptr_t)x->ahead), 0, 2);
+ALWAYS_INLINE void LOCAL(claim)(const T *x, ptrdiff_t ahead) {
+  const uintptr_t from = (uintptr_t)x + (uintptr_t)ahead;
+  for (size_t at = 0; at < FL_LANES * sizeof(T); at += FL_LINE)
+    __builtin_prefetch((const void *)(from + at), 1, 2);
 }
 
-ALWAYS_INLINE void LOCAL(claim_ahead)(const fl_rows *x, const T *place) {
-  __builtin_prefetch((const void *)((uintptr_t)place + (uintptr_t)x->ahead), 1, 2);
+ALWAYS_INLINE ptrdiff_t LOCAL(to_next_tile)(const fl_tile *tile, const fl_rows *x) {
+  return tile->count * x->step * (ptrdiff_t)sizeof(T);
 }
 
 /* Folds the first n of `most` rows of lanes, a power of two, into one: half onto half. */
@@ -67,6 +69,11 @@ ALWAYS_INLINE void LOCAL(fold)(T (*x)[FL_LANES], ptrdiff_t n, ptrdiff_t most) {
  * none waits for the other, that vector to a number. */
 ALWAYS_INLINE T *LOCAL(part_of)(T (*part)[FL_LANES], ptrdiff_t first) {
   return part[(size_t)first / FL_LANES % FL_PARTS];
+}
+
+/* Compilers call a function, or take a slow instruction, for an array of zeros. */
+ALWAYS_INLINE void LOCAL(clear_parts)(T (*part)[FL_LANES]) {
+  for (int k = 0; k < FL_PARTS; k++) SIMD for (int j = 0; j < FL_LANES; j++) part[k][j] = 0;
 }
 
 ALWAYS_INLINE void LOCAL(fold_parts)(T *lanes, T (*part)[FL_LANES]) {
@@ -130,7 +137,7 @@ static void KERNEL(softmax, scan_across)(fl_tile *tile) {
   T *max = tile->max, *unmasked = tile->sharers;
   for (ptrdiff_t k = 0; k < tile->classes; k++) {
     const T *z = (const T *)tile->z.body + k * tile->z.step;
-    for (ptrdiff_t r = 0; r < tile->rows; r += FL_LANES) LOCAL(fetch_ahead)(&tile->z, z + r);
+    for (ptrdiff_t r = 0; r < tile->rows; r += FL_LANES) LOCAL(prefetch)(z + r, tile->z.ahead);
     SIMD for (ptrdiff_t r = 0; r < tile->rows; r++) max[r] = z[r] > max[r] ? z[r] : max[r];
     if (tile->smoothing == 0) continue;
     SIMD for (ptrdiff_t r = 0; r < tile->rows; r++) unmasked[r] += z[r] == -INF ? 0 : 1;
@@ -173,7 +180,7 @@ static void KERNEL(softmax, again_across)(fl_tile *tile) {
   for (ptrdiff_t k = 0; k < tile->classes; k++) {
     const T *z = (const T *)tile->z.body + k * tile->z.step;
     T *e = (T *)tile->e + k * tile->rows;
-    for (ptrdiff_t r = 0; r < tile->rows; r += FL_LANES) LOCAL(fetch_ahead)(&tile->z, z + r);
+    for (ptrdiff_t r = 0; r < tile->rows; r += FL_LANES) LOCAL(prefetch)(z + r, tile->z.ahead);
     SIMD for (ptrdiff_t r = 0; r < tile->rows; r++) {
       e[r] = KERNEL(softmax, exponential)(1, z[r], max[r]);
     }
@@ -282,7 +289,7 @@ ALWAYS_INLINE void KERNEL(softmax, exponentials_across)(int infinite, const fl_t
   for (ptrdiff_t k = 0; k < tile->classes; k++) {
     const T *z = (const T *)tile->z.body + k * tile->z.step + from;
     T *e = (T *)tile->e + k * tile->rows + from;
-    LOCAL(fetch_ahead)(&tile->z, z);
+    LOCAL(prefetch)(z, tile->z.ahead);
     SIMD for (int r = 0; r < FL_LANES; r++) {
       const int is_top = z[r] == max[r];
       e[r] = KERNEL(softmax, exponential)(infinite, z[r], max[r]);
@@ -302,7 +309,7 @@ ALWAYS_INLINE void KERNEL(softmax, exponentials_along)(int infinite, const fl_ti
   for (ptrdiff_t first = block; first < stop; first += FL_LANES) {
     const T *z = LOCAL(vector)(z_row, first);
     T *e = row + first, *sum = LOCAL(part_of)(part, first);
-    LOCAL(prefetch)(tile, &tile->z, z_row, first);
+    LOCAL(prefetch)(z_row.body + first, LOCAL(to_next_tile)(tile, &tile->z));
     SIMD for (int j = 0; j < FL_LANES; j++) {
       const int is_top = z[j] == max;
       e[j] = KERNEL(softmax, exponential)(infinite, z[j], max);
@@ -344,7 +351,7 @@ ALWAYS_INLINE void KERNEL(softmax, accumulate_across)(int kind, fl_tile *tile) {
       const T *y = HAS_Y(kind) ? (const T *)tile->y.body + k * tile->y.step + from : NULL;
       const T weight = ((const T *)tile->class_weight)[k];
       const I class = (I)(tile->first + k);
-      if (HAS_Y(kind)) LOCAL(fetch_ahead)(&tile->y, y);
+      if (HAS_Y(kind)) LOCAL(prefetch)(y, tile->y.ahead);
       SIMD for (int r = 0; r < FL_LANES; r++) {
         const T yk = HAS_Y(kind) ? y[r] : 0;
         I flags = 0;
@@ -382,7 +389,8 @@ ALWAYS_INLINE void KERNEL(softmax, accumulate_along)(int kind, fl_tile *tile) {
   for (ptrdiff_t block = 0; block < tile->classes; block += FL_FOLD) {
     const ptrdiff_t rest = tile->classes - block, stop = block + (rest < FL_FOLD ? rest : FL_FOLD);
     for (ptrdiff_t i = 0; i < tile->count; i++) {
-      T part[FL_PARTS][FL_LANES] = {0};
+      T part[FL_PARTS][FL_LANES];
+      LOCAL(clear_parts)(part);
       if (block == 0) SIMD for (int j = 0; j < FL_LANES; j++) tops[i][j] = 0;
       if (((const T *)tile->max)[tile->row + i] == INF)
         KERNEL(softmax, exponentials_along)(1, tile, i, block, stop, tops[i], part);
@@ -398,14 +406,16 @@ ALWAYS_INLINE void KERNEL(softmax, accumulate_along)(int kind, fl_tile *tile) {
       const I label = ((const I *)tile->label)[row];
       const LOCAL(row) z_row = LOCAL(row_of)(tile, &tile->z, i);
       const LOCAL(row) y_row = LOCAL(row_of)(tile, HAS_Y(kind) ? &tile->y : &tile->z, i);
-      T gaps[FL_PARTS][FL_LANES] = {0}, totals[FL_PARTS][FL_LANES] = {0};
+      T gaps[FL_PARTS][FL_LANES], totals[FL_PARTS][FL_LANES];
+      LOCAL(clear_parts)(gaps);
+      LOCAL(clear_parts)(totals);
       for (ptrdiff_t first = block; first < stop; first += FL_LANES) {
         const T *z = LOCAL(vector)(z_row, first);
         const T *y = LOCAL(vector)(y_row, first);
         const T *weight = (const T *)tile->class_weight + first;
         const I class = (I)(tile->first + first);
         T *gap = LOCAL(part_of)(gaps, first), *total = LOCAL(part_of)(totals, first);
-        if (HAS_Y(kind)) LOCAL(prefetch)(tile, &tile->y, y_row, first);
+        if (HAS_Y(kind)) LOCAL(prefetch)(y_row.body + first, LOCAL(to_next_tile)(tile, &tile->y));
         SIMD for (int j = 0; j < FL_LANES; j++) {
           const T yj = HAS_Y(kind) ? y[j] : 0;
           I flags = 0;
@@ -485,7 +495,7 @@ ALWAYS_INLINE void KERNEL(softmax, derive_across)(int kind, fl_tile *tile) {
       const T weight = ((const T *)tile->class_weight)[k];
       const I class = (I)(tile->first + k);
       T *grad = (T *)tile->grad.body + k * tile->grad.step + from;
-      LOCAL(claim_ahead)(&tile->grad, grad);
+      LOCAL(claim)(grad, tile->grad.ahead);
       T *hess = (T *)tile->hess.body + k * tile->hess.step + from;
       SIMD for (int r = 0; r < FL_LANES; r++) {
         const T t = kind == FL_SPARSE
@@ -675,8 +685,8 @@ STEPS(softmax, plain, FL_PLAIN)
       const T *y = (const T *)tile->y.body + k * tile->y.step + from;                              \
       const T weight = ((const T *)tile->class_weight)[k];                                         \
       const I class = (I)(tile->first + k);                                                        \
-      LOCAL(fetch_ahead)(&tile->z, z);                                                             \
-      if (HAS_Y(kind)) LOCAL(fetch_ahead)(&tile->y, y);                                            \
+      LOCAL(prefetch)(z, tile->z.ahead);                                                           \
+      if (HAS_Y(kind)) LOCAL(prefetch)(y, tile->y.ahead);                                          \
       SIMD for (int r = 0; r < FL_LANES; r++) {                                                    \
         T grad, hess;                                                                              \
         const I unusual = KERNEL(name, element)(                                                   \
@@ -714,15 +724,16 @@ STEPS(softmax, plain, FL_PLAIN)
     const I label = ((const I *)tile->label)[tile->row + i];                                       \
     const LOCAL(row) z_row = LOCAL(row_of)(tile, &tile->z, i);                                     \
     const LOCAL(row) y_row = LOCAL(row_of)(tile, HAS_Y(kind) ? &tile->y : &tile->z, i);            \
-    T part[FL_PARTS][FL_LANES] = {0};                                                              \
+    T part[FL_PARTS][FL_LANES];                                                                    \
+    LOCAL(clear_parts)(part);                                                                      \
     for (ptrdiff_t first = block; first < stop; first += FL_LANES) {                               \
       const T *z = LOCAL(vector)(z_row, first);                                                    \
       const T *y = LOCAL(vector)(y_row, first);                                                    \
       const T *weight = (const T *)tile->class_weight + first;                                     \
       const I class = (I)(tile->first + first);                                                    \
       T *sum = LOCAL(part_of)(part, first);                                                        \
-      LOCAL(prefetch)(tile, &tile->z, z_row, first);                                               \
-      if (HAS_Y(kind)) LOCAL(prefetch)(tile, &tile->y, y_row, first);                              \
+      LOCAL(prefetch)(z_row.body + first, LOCAL(to_next_tile)(tile, &tile->z));                    \
+      if (HAS_Y(kind)) LOCAL(prefetch)(y_row.body + first, LOCAL(to_next_tile)(tile, &tile->y));   \
       SIMD for (int j = 0; j < FL_LANES; j++) {                                                    \
         T loss, grad, hess;                                                                        \
         const I unusual =                                                                          \
@@ -768,7 +779,7 @@ STEPS(softmax, plain, FL_PLAIN)
       T *grads = (T *)tile->grad.body + k * tile->grad.step,                                       \
         *hesses = (T *)tile->hess.body + k * tile->hess.step;                                      \
       for (ptrdiff_t r = 0; r < tile->rows; r += FL_LANES)                                         \
-        LOCAL(claim_ahead)(&tile->grad, grads + r);                                                \
+        LOCAL(claim)(grads + r, tile->grad.ahead);                                                 \
       SIMD for (ptrdiff_t r = 0; r < tile->rows; r++) {                                            \
         T loss, grad, hess;                                                                        \
         (void)KERNEL(name, element)(kind, 0, z[r], kind == FL_SMOOTHED ? 0 : y[r], eps, smoothing, \
