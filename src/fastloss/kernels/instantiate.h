@@ -46,7 +46,6 @@
 #define LOG1P_RATIO(numerator, denominator) FN(log1p_ratio)(numerator, denominator)
 #define LOG1P_RATIO_NORMAL(numerator, denominator) FN(log1p_ratio_normal)(numerator, denominator)
 #define UNLESS_NAN(x, value) ((x) == (x) ? (value) : (x))
-#define SIGN(x) ((x) > 0 ? 1 : (x) < 0 ? -1 : (x))
 #define SIGN_OF(x) ((I)FN(bits)(x)) /* negative where x is, or -0, or some NaN */
 #define OUTSIDE_UNIT(x) (((x) < 0) | ((x) > 1))
 #define CHECK_TRUE(bad) flags |= (bad) ? FL_BAD_TRUE : 0

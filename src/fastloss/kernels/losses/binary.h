@@ -53,7 +53,7 @@ MARGIN_LOSS(hinge, {
   const T margin = p[0];
   T slack = margin - y * z;
   loss = slack < 0 ? 0 : slack;
-  grad = slack > 0 ? -y : UNLESS_NAN(slack, 0);
+  grad = slack > 0 ? -y : loss; /* 0 or NaN */
   hess = UNLESS_NAN(slack, 0);
 })
 

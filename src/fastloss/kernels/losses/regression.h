@@ -22,9 +22,9 @@ LOSS(root_mean_squared_error, {
 })
 
 LOSS(absolute_error, {
-  T r = z - y;
-  loss = ABS(r);
-  grad = SIGN(r);
+  T r = z - y, a = ABS(r);
+  loss = a;
+  grad = a > 0 ? COPYSIGN(1, r) : r;
   hess = UNLESS_NAN(r, 0);
 })
 
@@ -91,6 +91,6 @@ SPECIAL_LOSS(quantile, LOCAL(finite), shows, {
   const T q = p[0];
   T r = z - y, a = ABS(r), c = r < 0 ? q : 1 - q;
   loss = !special && a == INF ? c * ABS(z) + c * ABS(y) : c * a;
-  grad = r < 0 ? -q : r > 0 ? 1 - q : r;
+  grad = a > 0 ? COPYSIGN(c, r) : r;
   hess = UNLESS_NAN(r, 0);
 })
