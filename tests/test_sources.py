@@ -377,6 +377,29 @@ def test_interrupt_in_the_middle(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_interrupt_in_the_middle_of_files(tmp_path: Path) -> None:
+    """The same while Parquet files are read, by threads of pyarrow's."""
+    source, folder = tmp_path / "t.parquet", tmp_path / "out"
+    folder.mkdir()
+    parquet.write_table(pa.table({"y": np.zeros(300_000), "z": np.ones(300_000)}), source)
+    with subprocess.Popen(
+        [
+            *(sys.executable, "-m", "fastloss", "score", *[str(source)] * 1000, "--y-true", "y"),
+            *("--y-pred", "z", "--loss", "mae", "--per-row", str(folder / "out.parquet")),
+        ],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as process:
+        limit = time.monotonic() + 60
+        while not any(folder.iterdir()) and time.monotonic() < limit:
+            time.sleep(0.01)
+        assert any(folder.iterdir())
+        process.send_signal(signal.SIGINT)
+        output, error = process.communicate(timeout=60)
+    assert (process.returncode, output, error) == (130, b"", b"fastloss: interrupted\n")
+    assert list(folder.iterdir()) == []
+
+
 @pytest.mark.skipif(os.name != "posix", reason="no pipes")
 def test_pandas_is_not_imported(python: Callable[..., str], tmp_path: Path) -> None:
     path = tmp_path / "t.parquet"

@@ -121,8 +121,9 @@ ALWAYS_INLINE I LOCAL(any)(const I *seen) {
 }
 
 /* What a block has: the two sums, the flags, and what `other` tells of labels. It is found in
- * lanes, which gcc keeps in registers, or in turn: by a loop that clang can make vectors of even
- * where it stores results, and another one for the sums. Both add up in the same order. */
+ * lanes, which gcc keeps in registers where these are large, or in turn: by a loop that clang can
+ * make vectors of even where it stores results, and another one for the sums. Both add up in the
+ * same order. */
 typedef struct {
   I flags, other;
   double sum, w_sum;
@@ -255,6 +256,7 @@ static NOT_INLINE int64_t LOCAL(run_with_rest)(fl_pointwise_fn *kernel, ARGUMENT
         .sum = what & LOCAL(want_sum) ? LOCAL(sum_of)(sum) : 0,                                    \
         .w_sum = what & LOCAL(want_sum) && what & LOCAL(weighted) ? LOCAL(sum_of)(w_sum) : 0};     \
   }                                                                                                \
+                                                                                                   \
   ALWAYS_INLINE LOCAL(found) KERNEL(name, in_turn)(                                                \
       int what, int special, ptrdiff_t n, ptrdiff_t ahead, ptrdiff_t w_ahead, const T *y,          \
       const T *z, const T *w, const T *e, const T *p, T factor, T *losses, T *grads, T *hesses) {  \
