@@ -1,6 +1,7 @@
 /* Terms of row-wise losses on probabilities: t is the target of one class, with class weight and
  * smoothing in it, z its probability. The loss of a row is the sum of its terms. Terms of weight
- * 0 are skipped (0 log 0 = 0), except that a NaN probability still shows.
+ * 0 are skipped (0 log 0 = 0), except that a NaN probability still shows. Products are taken from
+ * 0 for the reason given in binary.h.
  *
  * Softmax cross-entropy is no sum of independent terms; it stands in rowwise.h. */
 
