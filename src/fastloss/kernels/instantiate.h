@@ -18,6 +18,14 @@
 #else
 #define NOT_INLINE __attribute__((noinline, noclone))
 #endif
+/* Asks for the lines of n elements that lie `ahead` bytes of x, to be read (0) or written (1), into
+ * all caches (3) or all but the first (2). */
+#define ASK_FOR(n, x, ahead, written, caches)                          \
+  do {                                                                 \
+    const uintptr_t from = (uintptr_t)(x) + (uintptr_t)(ahead);        \
+    for (size_t at = 0; at < (size_t)(n) * sizeof *(x); at += FL_LINE) \
+      __builtin_prefetch((const void *)(from + at), written, caches);  \
+  } while (0)
 #define SIMD _Pragma("omp simd")
 #define SIMD_FLAGS _Pragma("omp simd reduction(| : flags)")
 #define SIMD_BOTH _Pragma("omp simd reduction(| : flags, other)")

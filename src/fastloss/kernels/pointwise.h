@@ -132,9 +132,7 @@ typedef struct {
 /* Asks for n elements that lie `ahead` of these: of its own accord a processor fetches too little
  * while it computes, and nothing beyond the end of a page. */
 ALWAYS_INLINE void LOCAL(fetch)(ptrdiff_t n, const T *x, ptrdiff_t ahead) {
-  const uintptr_t from = (uintptr_t)x + (uintptr_t)ahead * sizeof(T);
-  for (size_t at = 0; at < (size_t)n * sizeof(T); at += FL_LINE)
-    __builtin_prefetch((const void *)(from + at), 0, 3);
+  ASK_FOR(n, x, (uintptr_t)ahead * sizeof(T), 0, 3);
 }
 
 static NOT_INLINE void LOCAL(fetch_part)(ptrdiff_t n, const T *y, const T *z, ptrdiff_t ahead) {

@@ -40,16 +40,10 @@ ALWAYS_INLINE T *LOCAL(vector)(LOCAL(row) row, ptrdiff_t first) {
  * next tile along, which may be none; across, as `ahead` of fl_rows says, since lines that lie far
  * apart no processor fetches of its own accord. */
 ALWAYS_INLINE void LOCAL(prefetch)(const T *x, ptrdiff_t ahead) {
-  const uintptr_t from = (uintptr_t)x + (uintptr_t)ahead;
-  for (size_t at = 0; at < FL_LANES * sizeof(T); at += FL_LINE)
-    __builtin_prefetch((const void *)(from + at), 0, 2);
+  ASK_FOR(FL_LANES, x, ahead, 0, 2);
 }
 
-ALWAYS_INLINE void LOCAL(claim)(const T *x, ptrdiff_t ahead) {
-  const uintptr_t from = (uintptr_t)x + (uintptr_t)ahead;
-  for (size_t at = 0; at < FL_LANES * sizeof(T); at += FL_LINE)
-    __builtin_prefetch((const void *)(from + at), 1, 2);
-}
+ALWAYS_INLINE void LOCAL(claim)(const T *x, ptrdiff_t ahead) { ASK_FOR(FL_LANES, x, ahead, 1, 2); }
 
 ALWAYS_INLINE ptrdiff_t LOCAL(to_next_tile)(const fl_tile *tile, const fl_rows *x) {
   return tile->count * x->step * (ptrdiff_t)sizeof(T);
