@@ -13,6 +13,8 @@
 #define FL_BLOCK 1024
 /* Bytes that a processor fetches at once. */
 #define FL_LINE 64
+/* Bytes from what is computed to what is asked for meanwhile. */
+#define FL_AHEAD 4096
 /* Elements of the next block that are asked for at once: no more lines than it can wait for. */
 #define FL_PART 256
 /* Rows, or classes, that row-wise losses take at once: whole vectors. */
@@ -179,7 +181,7 @@ typedef struct {
   int pointwise_count, rowwise_count;
   /* [dtype][source][byte-swapped] */
   fl_load_fn *const (*load)[FL_SOURCES][2];
-  double (*total[FL_DTYPES])(ptrdiff_t n, const void *x);
+  double (*total[FL_DTYPES])(ptrdiff_t n, ptrdiff_t following, const void *x);
   /* See exactsum.h: the steps of an exact sum of n <= FL_BLOCK elements. */
   int (*extract[FL_DTYPES])(ptrdiff_t n, const void *x, double s, double *sums);
   double (*magnitude[FL_DTYPES])(ptrdiff_t n, const void *x);

@@ -906,8 +906,8 @@ static int64_t run_rowwise(const fl_plan *plan, ptrdiff_t start, ptrdiff_t stop,
         fl_sum_add(&sums[1], number_at(plan, buffer->w, i));
       }
     } else {
-      fl_sum_add(&sums[0], plan->table->total[plan->dtype](n, buffer->loss));
-      fl_sum_add(&sums[1], plan->table->total[plan->dtype](n, buffer->w));
+      fl_sum_add(&sums[0], plan->table->total[plan->dtype](n, 0, buffer->loss));
+      fl_sum_add(&sums[1], plan->table->total[plan->dtype](n, 0, buffer->w));
     }
   }
   return flags;
@@ -941,6 +941,7 @@ void fl_run_weights(const fl_plan *plan, ptrdiff_t start, ptrdiff_t stop, void *
   const ptrdiff_t step = plan->rowwise ? FL_MAX_ROWS : FL_BLOCK;
   for (ptrdiff_t at = start; at < stop; at += step) {
     const ptrdiff_t n = smaller(step, stop - at);
+    const ptrdiff_t following = plan->rowwise || !plan->w.direct ? 0 : plan->size - at - n;
     const void *w;
     if (plan->rowwise) {
       rowwise_scratch *rows = scratch;
@@ -952,9 +953,9 @@ void fl_run_weights(const fl_plan *plan, ptrdiff_t start, ptrdiff_t stop, void *
       w = weights_at(plan, at, n, elements ? elements->w : NULL);
     }
     const ptrdiff_t rest = plan->rowwise ? 0 : n % FL_LANES; /* a sum of its own, as in kernels */
-    fl_sum_add(sum, plan->table->total[plan->dtype](n - rest, w));
+    fl_sum_add(sum, plan->table->total[plan->dtype](n - rest, following, w));
     if (rest)
       fl_sum_add(sum, plan->table->total[plan->dtype](
-                          rest, (const char *)w + (size_t)(n - rest) * item_size(plan)));
+                          rest, 0, (const char *)w + (size_t)(n - rest) * item_size(plan)));
   }
 }

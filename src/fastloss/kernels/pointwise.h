@@ -82,6 +82,18 @@ ALWAYS_INLINE int LOCAL(look_like_signs)(ptrdiff_t n, const T *y) {
   return !flags;
 }
 
+/* Asks for n elements that lie `ahead` of these: of its own accord a processor fetches too little
+ * while it computes, and nothing beyond the end of a page. */
+ALWAYS_INLINE void LOCAL(fetch)(ptrdiff_t n, const T *x, ptrdiff_t ahead) {
+  ASK_FOR(n, x, (uintptr_t)ahead * sizeof(T), 0, 3);
+}
+
+/* How far ahead, where so many elements follow; where another loop takes the whole block first, a
+ * block. */
+ALWAYS_INLINE ptrdiff_t LOCAL(ahead)(ptrdiff_t following, int whole_blocks) {
+  return following <= 0 ? 0 : whole_blocks ? FL_BLOCK : FL_AHEAD / (ptrdiff_t)sizeof(T);
+}
+
 /* Sums of n <= FL_BLOCK elements, and of their products, in double. Elements FL_LANES apart share a
  * lane, whatever the vectors are: a compiler has nothing to choose. */
 ALWAYS_INLINE double LOCAL(sum_of)(double *lanes) {
@@ -90,12 +102,14 @@ ALWAYS_INLINE double LOCAL(sum_of)(double *lanes) {
   return lanes[0];
 }
 
-static NOT_INLINE double LOCAL(total)(ptrdiff_t n, const void *x_) {
+static NOT_INLINE double LOCAL(total)(ptrdiff_t n, ptrdiff_t following, const void *x_) {
   const T *x = x_;
-  const ptrdiff_t whole = n / FL_LANES * FL_LANES;
+  const ptrdiff_t whole = n / FL_LANES * FL_LANES, ahead = LOCAL(ahead)(following, 0);
   double lanes[FL_LANES] = {0};
-  for (ptrdiff_t i = 0; i < whole; i += FL_LANES)
+  for (ptrdiff_t i = 0; i < whole; i += FL_LANES) {
+    LOCAL(fetch)(FL_LANES, x + i, ahead);
     SIMD for (int j = 0; j < FL_LANES; j++) lanes[j] += (double)x[i + j];
+  }
   for (ptrdiff_t i = whole; i < n; i++) lanes[i - whole] += (double)x[i];
   return LOCAL(sum_of)(lanes);
 }
@@ -128,12 +142,6 @@ typedef struct {
   I flags, other;
   double sum, w_sum;
 } LOCAL(found);
-
-/* Asks for n elements that lie `ahead` of these: of its own accord a processor fetches too little
- * while it computes, and nothing beyond the end of a page. */
-ALWAYS_INLINE void LOCAL(fetch)(ptrdiff_t n, const T *x, ptrdiff_t ahead) {
-  ASK_FOR(n, x, (uintptr_t)ahead * sizeof(T), 0, 3);
-}
 
 static NOT_INLINE void LOCAL(fetch_part)(ptrdiff_t n, const T *y, const T *z, ptrdiff_t ahead) {
   LOCAL(fetch)(n, y, ahead);
@@ -289,8 +297,8 @@ static NOT_INLINE int64_t LOCAL(run_with_rest)(fl_pointwise_fn *kernel, ARGUMENT
         .other = other,                                                                            \
         .sum = !sums                    ? 0                                                        \
                : what & LOCAL(weighted) ? LOCAL(weighted_total)(n, terms, keeps ? weights : w)     \
-                                        : LOCAL(total)(n, terms),                                  \
-        .w_sum = sums && what & LOCAL(weighted) ? LOCAL(total)(n, keeps ? weights : w) : 0};       \
+                                        : LOCAL(total)(n, 0, terms),                                  \
+        .w_sum = sums && what & LOCAL(weighted) ? LOCAL(total)(n, 0, keeps ? weights : w) : 0};       \
   }                                                                                                \
                                                                                                    \
   ALWAYS_INLINE I KERNEL(name, block)(int what, int special, int checked, ptrdiff_t n,             \
@@ -335,9 +343,9 @@ static NOT_INLINE int64_t LOCAL(run_with_rest)(fl_pointwise_fn *kernel, ARGUMENT
     }                                                                                              \
     if (what & LOCAL(want_sum) && what & LOCAL(weighted)) {                                        \
       fl_sum_add(&sums[0], LOCAL(weighted_total)(n, terms, w));                                    \
-      fl_sum_add(&sums[1], LOCAL(total)(n, w));                                                    \
+      fl_sum_add(&sums[1], LOCAL(total)(n, 0, w));                                                    \
     } else if (what & LOCAL(want_sum)) {                                                           \
-      fl_sum_add(&sums[0], LOCAL(total)(n, terms));                                                \
+      fl_sum_add(&sums[0], LOCAL(total)(n, 0, terms));                                                \
     }                                                                                              \
     if (losses || grads) memcpy(weights, w, (size_t)n * sizeof(T)); /* results may replace them */ \
     if (losses) LOCAL(multiply)(n, weights, 1, terms, losses);                                     \
@@ -362,7 +370,8 @@ static NOT_INLINE int64_t LOCAL(run_with_rest)(fl_pointwise_fn *kernel, ARGUMENT
     (void)shows, (void)may_repeat;                                                                 \
     for (ptrdiff_t start = 0; start < n; start += FL_BLOCK) {                                      \
       const ptrdiff_t length = n - start < FL_BLOCK ? n - start : FL_BLOCK;                        \
-      const ptrdiff_t ahead = n - start - length + following > 0 ? FL_BLOCK : 0;                   \
+      const ptrdiff_t ahead =                                                                      \
+          LOCAL(ahead)(n - start - length + following, has_prior || kind == LOCAL(labels));        \
       if (!margins) special = (condition);                                                         \
       I found = LOCAL(doubt);                                                                      \
       for (int checked = in_place; found & LOCAL(doubt); checked = 1) {                            \

@@ -378,13 +378,10 @@ VECMATH double log1p_ratio_normal_f64(double numerator, double denominator) {
   return log_sum_normal_f64(numerator / denominator, 1);
 }
 
-/* 1/x within 5.1 %, for x from 1 to 2^100: the bits of a number are about its logarithm. */
-VECMATH float rough_reciprocal_f32(float x) {
-  return of_bits_f32(UINT32_C(0x7ef3020c) - bits_f32(x));
-}
+/* 1/x and up to an eighth more, for x from 1 to 2^100 (2^1000), and 1/x itself for powers of two:
+ * the bits of a number are about its logarithm. */
+VECMATH float rough_reciprocal_f32(float x) { return of_bits_f32(2 * bits_f32(1) - bits_f32(x)); }
 
-VECMATH double rough_reciprocal_f64(double x) {
-  return of_bits_f64(UINT64_C(0x7fde604189374c00) - bits_f64(x));
-}
+VECMATH double rough_reciprocal_f64(double x) { return of_bits_f64(2 * bits_f64(1) - bits_f64(x)); }
 
 #endif

@@ -56,20 +56,20 @@ SPECIAL_LOSS(huber, LOCAL(finite), shows, {
 })
 
 /* With u = r/delta and h = sqrt(1 + u^2), delta^2 (h - 1) = r^2 / (1 + h): no cancellation for
- * small r. Beyond LARGE, h is u to working precision, and u itself may overflow.
+ * small r. Beyond LARGE, h is u to working precision, and u^2 may overflow.
  *
  * For delta = 1 there is a way without divisions: h - 1, corrected by what h^2 lacks of 1 + u^2,
- * over 2 h. The smaller h - 1, the better 1/h must be known, and the easier that is. */
+ * over 2 h. The smaller h - 1, the better 1/h must be known, and so it is. */
 SPECIAL_LOSS(pseudo_huber, LOCAL(as_given), p[0] == 1, {
   const T delta = special ? 1 : p[0];
-  T r = z - y, a = ABS(r), u = special ? a : a / delta, v = u > LARGE ? 0 : u * u;
-  T h = u > LARGE ? u : SQRT(1 + v), top = h - 1, lack = v - top * (top + 2);
-  T inverse = top < N(0.5) ? 1 + (top * top - top) : ROUGH_RECIPROCAL(h);
+  T r = z - y, a = ABS(r), u = special ? a : a / delta;
+  T h = SQRT(1 + u * u), top = h - 1, lack = (u * u - (top + top)) - top * top;
+  T rough = ROUGH_RECIPROCAL(h), inverse = rough * (2 - h * rough);
   T near = special ? top + lack * (N(0.5) * inverse) : a * (a / (1 + h));
-  T far = !special && a == INF ? delta * ABS(z) + delta * ABS(y) : delta * (a - delta);
+  T far = special ? a : a == INF ? delta * ABS(z) + delta * ABS(y) : delta * (a - delta);
   loss = u > LARGE ? far : near;
   grad = u > LARGE ? COPYSIGN(delta, r) : r / h;
-  hess = 1 / h * (1 / h) * (1 / h);
+  hess = u > LARGE ? 0 : 1 / h * (1 / h) * (1 / h);
 })
 
 /* With e = exp(-|r|) and m = 1 - e, log cosh r = log1p(2 sinh^2(r/2)), and 2 sinh^2(r/2) =
