@@ -55,12 +55,26 @@ LOADER_PAIR(load_long_double, (ptrdiff_t)sizeof(long double), READ_LONG_DOUBLE, 
 #undef NO_COLUMNS
 #undef ONE_BY_ONE
 
+/* Labels as lanes; returns whether one of them is no class. */
+ALWAYS_INLINE int LOCAL(narrow_labels)(ptrdiff_t n, const int64_t *label, int64_t classes,
+                                       I *lanes) {
+  const uint64_t last = (uint64_t)classes - 1;
+  uint64_t flags = 0; /* the sign of what lies outside */
+  SIMD_FLAGS for (ptrdiff_t i = 0; i < n; i++) {
+    const uint64_t k = (uint64_t)label[i];
+    flags |= k | (last - k);
+    lanes[i] = (I)label[i];
+  }
+  return flags >> 63 != 0;
+}
+
 /* Class indices as lanes, FL_IGNORED and FL_NO_CLASS for those that are none; `label` is changed
  * to the same. Returns flags. */
 static int64_t LOCAL(classify)(ptrdiff_t n, int64_t *label, int64_t classes, int ignores,
                                int64_t ignored, void *lanes_) {
   I *lanes = lanes_;
   int64_t flags = 0;
+  if (!LOCAL(narrow_labels)(n, label, classes, lanes) && !ignores) return 0;
   SIMD_FLAGS for (ptrdiff_t i = 0; i < n; i++) {
     const int64_t k = label[i];
     const int64_t inside = (k >= 0) & (k < classes), passed = ignores & (k == ignored);

@@ -127,7 +127,7 @@ typedef struct {
   fl_rows grad, hess;       /* results */
   void *e;                  /* exponentials; along, rows of `classes` elements e_step apart */
   void *label, *w;          /* of the rows of the group */
-  int wants_hess;
+  int wants_grad, wants_hess;
   int weighs_classes; /* whether a class weight may be other than 1 */
   int checked;        /* whether values outside their domain were looked for */
   /* what is known of each row: set by one step, used by the next */

@@ -50,6 +50,7 @@
 #define LOG_UNIT(x, one) FN(log_unit)(x, one)
 #define LOG_UNIT_NORMAL(x, one) FN(log_unit_normal)(x, one)
 #define LOG_NORMAL(x) FN(log_normal)(x)
+#define LOG_SUM_NORMAL(x, one) FN(log_sum_normal)(x, one)
 #define ROUGH_RECIPROCAL(x) FN(rough_reciprocal)(x)
 #define LOG1P_RATIO(numerator, denominator) FN(log1p_ratio)(numerator, denominator)
 #define LOG1P_RATIO_NORMAL(numerator, denominator) FN(log1p_ratio_normal)(numerator, denominator)

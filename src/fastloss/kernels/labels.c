@@ -16,7 +16,11 @@ static int64_t label_of_real(long double x) {
 
 #define LABELS(name, READ, label_of)                                                         \
   static void name##_native(int64_t *dst, const char *src, ptrdiff_t stride, ptrdiff_t n) {  \
-    for (ptrdiff_t i = 0; i < n; i++) dst[i] = label_of(READ(src + i * stride, 0));          \
+    const ptrdiff_t size = sizeof READ(src, 0);                                              \
+    for (ptrdiff_t i = 0; i < n && stride == size; i++)                                      \
+      dst[i] = label_of(READ(src + i * size, 0));                                            \
+    for (ptrdiff_t i = 0; i < n && stride != size; i++)                                      \
+      dst[i] = label_of(READ(src + i * stride, 0));                                          \
   }                                                                                          \
   static void name##_swapped(int64_t *dst, const char *src, ptrdiff_t stride, ptrdiff_t n) { \
     for (ptrdiff_t i = 0; i < n; i++) dst[i] = label_of(READ(src + i * stride, 1));          \

@@ -453,6 +453,7 @@ static fl_tile new_group(const fl_plan *plan, ptrdiff_t start, ptrdiff_t n, ptrd
       .e = buffer->e,
       .grad = {.body = buffer->grad, .step = rows},
       .hess = {.body = buffer->hess, .step = rows},
+      .wants_grad = plan->mode >= FL_GRAD,
       .wants_hess = plan->mode == FL_GRAD_HESS,
       .weighs_classes = plan->class_weight != NULL,
       .label = buffer->label,

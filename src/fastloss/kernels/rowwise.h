@@ -49,12 +49,14 @@ ALWAYS_INLINE ptrdiff_t LOCAL(to_next_tile)(const fl_tile *tile, const fl_rows *
   return tile->count * x->step * (ptrdiff_t)sizeof(T);
 }
 
-/* Folds the first n of `most` rows of lanes, a power of two, into one: half onto half. */
-ALWAYS_INLINE void LOCAL(fold)(T (*x)[FL_LANES], ptrdiff_t n, ptrdiff_t most) {
-  for (ptrdiff_t half = most / 2; half > 0; half /= 2) {
+/* Folds n > 0 rows of lanes into one: half onto half, the first half being the largest power of two
+ * that is less than n. */
+ALWAYS_INLINE void LOCAL(fold)(T (*x)[FL_LANES], ptrdiff_t n) {
+  const int bits = 8 * sizeof(long long) - __builtin_clzll(2 * (unsigned long long)n - 1);
+  for (ptrdiff_t half = ((ptrdiff_t)1 << (bits - 1)) / 2; half > 0; half /= 2) {
     for (ptrdiff_t k = 0; k + half < n; k++)
       SIMD for (int j = 0; j < FL_LANES; j++) x[k][j] += x[k + half][j];
-    n = n < half ? n : half;
+    n = half;
   }
 }
 
@@ -129,11 +131,26 @@ static void LOCAL(begin)(fl_tile *tile) {
  * NaN is passed over here: it shows in the sum of the exponentials. */
 static void KERNEL(softmax, scan_across)(fl_tile *tile) {
   T *max = tile->max, *unmasked = tile->sharers;
-  for (ptrdiff_t k = 0; k < tile->classes; k++) {
-    const T *z = (const T *)tile->z.body + k * tile->z.step;
-    for (ptrdiff_t r = 0; r < tile->rows; r += FL_LANES) LOCAL(prefetch)(z + r, tile->z.ahead);
-    SIMD for (ptrdiff_t r = 0; r < tile->rows; r++) max[r] = z[r] > max[r] ? z[r] : max[r];
-    if (tile->smoothing == 0) continue;
+  const T *planes = tile->z.body;
+  const ptrdiff_t last = tile->classes - 1, step = tile->z.step, ahead = tile->z.ahead;
+  for (ptrdiff_t k = 0; k <= last; k += 4) { /* four at once, or the last ones again */
+    const T *a = planes + k * step, *b = planes + (k + 1 < last ? k + 1 : last) * step;
+    const T *c = planes + (k + 2 < last ? k + 2 : last) * step;
+    const T *d = planes + (k + 3 < last ? k + 3 : last) * step;
+    for (ptrdiff_t r = 0; r < tile->rows; r += FL_LANES) {
+      LOCAL(prefetch)(a + r, ahead), LOCAL(prefetch)(b + r, ahead);
+      LOCAL(prefetch)(c + r, ahead), LOCAL(prefetch)(d + r, ahead);
+      SIMD for (int j = 0; j < FL_LANES; j++) {
+        T top = max[r + j];
+        top = a[r + j] > top ? a[r + j] : top;
+        top = b[r + j] > top ? b[r + j] : top;
+        top = c[r + j] > top ? c[r + j] : top;
+        max[r + j] = d[r + j] > top ? d[r + j] : top;
+      }
+    }
+  }
+  for (ptrdiff_t k = 0; k <= last && tile->smoothing != 0; k++) {
+    const T *z = planes + k * step;
     SIMD for (ptrdiff_t r = 0; r < tile->rows; r++) unmasked[r] += z[r] == -INF ? 0 : 1;
   }
 }
@@ -223,13 +240,13 @@ ALWAYS_INLINE void KERNEL(softmax, sparse_terms)(fl_tile *tile, ptrdiff_t row, p
  * forming addresses for each. In bits, of which compilers make no branches. */
 ALWAYS_INLINE void KERNEL(softmax, own_scores)(const fl_tile *tile, T *z) {
   for (ptrdiff_t from = 0; from < tile->rows; from += FL_LANES) {
+    const T *scores = (const T *)tile->z.body + from;
     I label[FL_LANES], bits[FL_LANES] = {0};
     SIMD for (int r = 0; r < FL_LANES; r++) label[r] = ((const I *)tile->label)[from + r];
-    for (ptrdiff_t k = 0; k < tile->classes; k++) {
-      const T *scores = (const T *)tile->z.body + k * tile->z.step + from;
-      const I class = (I)(tile->first + k);
+    for (I class = (I)tile->first, stop = class + (I)tile->classes; class < stop; class ++) {
       SIMD for (int r = 0; r < FL_LANES; r++) bits[r] |=
           (I)FN(bits)(scores[r]) & -(I)(label[r] == class);
+      scores += tile->z.step;
     }
     memcpy(z + from, bits, sizeof bits);
   }
@@ -279,18 +296,24 @@ ALWAYS_INLINE void KERNEL(softmax, sparse_along)(fl_tile *tile) {
 ALWAYS_INLINE void KERNEL(softmax, exponentials_across)(int infinite, const fl_tile *tile,
                                                         ptrdiff_t from, T (*terms)[FL_LANES],
                                                         T *tops) {
-  const T *max = (const T *)tile->max + from;
-  for (ptrdiff_t k = 0; k < tile->classes; k++) {
-    const T *z = (const T *)tile->z.body + k * tile->z.step + from;
-    T *e = (T *)tile->e + k * tile->rows + from;
+  T max[FL_LANES], found[FL_LANES];
+  const T *z = (const T *)tile->z.body + from;
+  T *e = (T *)tile->e + from;
+  SIMD for (int r = 0; r < FL_LANES; r++) {
+    max[r] = ((const T *)tile->max)[from + r];
+    found[r] = tops[r];
+  }
+  for (ptrdiff_t k = 0; k < tile->classes; k++, z += tile->z.step, e += tile->rows) {
     LOCAL(prefetch)(z, tile->z.ahead);
     SIMD for (int r = 0; r < FL_LANES; r++) {
-      const int is_top = z[r] == max[r];
-      e[r] = KERNEL(softmax, exponential)(infinite, z[r], max[r]);
-      tops[r] += is_top ? 1 : 0;
-      terms[k][r] = is_top ? 0 : e[r];
+      const T exponential = KERNEL(softmax, exponential)(infinite, z[r], max[r]);
+      const T top = z[r] == max[r] ? 1 : 0;
+      e[r] = exponential;
+      found[r] += top;
+      terms[k][r] = exponential - top;
     }
   }
+  SIMD for (int r = 0; r < FL_LANES; r++) tops[r] = found[r];
 }
 
 /* The same for the vectors of a row from class `block` on, up to FL_FOLD classes: sums of terms. */
@@ -331,7 +354,7 @@ ALWAYS_INLINE void KERNEL(softmax, accumulate_across)(int kind, fl_tile *tile) {
       KERNEL(softmax, exponentials_across)(1, tile, from, terms, top);
     else
       KERNEL(softmax, exponentials_across)(0, tile, from, terms, top);
-    LOCAL(fold)(terms, tile->classes, FL_FOLD);
+    LOCAL(fold)(terms, tile->classes);
     SIMD for (int r = 0; r < FL_LANES; r++) {
       tops[r] = top[r];
       PAIR_ADD(sum[r], sum_lo[r], terms[0][r]);
@@ -356,8 +379,8 @@ ALWAYS_INLINE void KERNEL(softmax, accumulate_across)(int kind, fl_tile *tile) {
         targets[k][r] = t;
       }
     }
-    LOCAL(fold)(terms, tile->classes, FL_FOLD);
-    LOCAL(fold)(targets, tile->classes, FL_FOLD);
+    LOCAL(fold)(terms, tile->classes);
+    LOCAL(fold)(targets, tile->classes);
     SIMD for (int r = 0; r < FL_LANES; r++) {
       PAIR_ADD(gap[r], gap_lo[r], terms[0][r]);
       PAIR_ADD(total[r], total_lo[r], targets[0][r]);
@@ -445,11 +468,14 @@ static void KERNEL(softmax, finish)(fl_tile *tile) {
   SIMD for (ptrdiff_t r = 0; r < tile->rows; r++) {
     const T S = max[r] == -INF ? INF - INF : (tops[r] - 1) + (sum[r] + sum_lo[r]);
     const T t = LOCAL(pair)(total[r], total_lo[r]);
-    const T l = LOCAL(pair)(gap[r], gap_lo[r]) + t * LOG1P(S);
+    const T l = LOCAL(pair)(gap[r], gap_lo[r]) + t * LOG_SUM_NORMAL(S, 1);
     loss[r] = label[r] == FL_IGNORED ? 0 : w[r] * l;
     sum[r] = S;
     total[r] = t;
-    inverse[r] = 1 / (1 + S);
+  }
+  if (!tile->wants_grad) return;
+  SIMD for (ptrdiff_t r = 0; r < tile->rows; r++) {
+    inverse[r] = 1 / (1 + sum[r]);
     rate[r] = w[r] * factor;
   }
 }
@@ -703,7 +729,7 @@ STEPS(softmax, plain, FL_PLAIN)
         usual = LOCAL(any)(here) >= 0;                                                             \
       }                                                                                            \
       if (!usual) KERNEL(name, terms_across)(kind, 0, tile, from, terms, seen);                    \
-      LOCAL(fold)(terms, tile->classes, FL_FOLD);                                                  \
+      LOCAL(fold)(terms, tile->classes);                                                  \
       SIMD for (int r = 0; r < FL_LANES; r++) PAIR_ADD(gap[r], gap_lo[r], terms[0][r]);            \
     }                                                                                              \
     if (LOCAL(any)(seen) < 0) tile->flags |= LOCAL(check_across)(kind, tile);                      \
