@@ -39,7 +39,9 @@ CASES: dict[str, Callable[[], Any]] = {
     "integer labels": lambda: fl.bce_with_logits(np.broadcast_to(np.int8(1), (N,)), FLAT),
     "strided": lambda: fl.huber(FLAT[::2], FLAT[::-2], sample_weight=FLAT[1::2]),
     "broadcast": lambda: fl.huber(FLAT[:2000, None], FLAT[None, :2000]),
-    "transposed": lambda: fl.huber(FLAT.reshape(2000, -1), FLAT.reshape(2000, -1).T.T),
+    "transposed": lambda: fl.huber.value_and_grad(
+        FLAT.reshape(2000, -1), FLAT.reshape(2000, -1).T, out=OUT.reshape(2000, -1).T
+    ),
     "in place": lambda: fl.huber.grad(FLAT, FLAT, out=FLAT),
     "reduced gradient": lambda: fl.huber.grad(FLAT.reshape(2000, -1), FLAT[:2000]),
     "byte-swapped": lambda: fl.huber(FLAT.view(SWAPPED), FLAT, sample_weight=FLAT.view(SWAPPED)),

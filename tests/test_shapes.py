@@ -50,6 +50,11 @@ def read_only(a: Array) -> Array:
     return b
 
 
+def last_two_swapped(a: Array) -> Array:
+    """Return the array with its last axis before the one before it in memory."""
+    return np.ascontiguousarray(a.swapaxes(-1, -2)).swapaxes(-1, -2)
+
+
 LAYOUTS: list[Callable[[Array], Array]] = [
     np.asfortranarray,
     strided,
@@ -89,6 +94,25 @@ def test_layouts_give_the_same_bits(
     ):
         for got, wanted in zip(other, plain, strict=True):
             same_bits(got, wanted)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("shape", [(40, 1000), (7, 3000), (3, 5000), (2100, 5), (5, 9, 700)])
+def test_transposed_operands_of_many_blocks(shape: tuple[int, ...], dtype: str) -> None:
+    """Lines of these hold elements of many rows, which are loaded and stored together."""
+    loss = fl.squared_error
+    s = sample(BY_NAME["squared_error"], dtype, shape)
+    labels = (s.z > 0).astype("int8")
+    for y in (s.y, labels, swapped(s.y)):
+        plain = [loss(y, s.z), *loss.value_and_grad(y, s.z, sample_weight=s.w)]
+        for turn in (np.asfortranarray, last_two_swapped):
+            y_turned, z, w = map(turn, (y, s.z, s.w))
+            for result in (None, turn(np.empty(shape, dtype)), strided(np.empty(shape, dtype))):
+                value, grad = loss.value_and_grad(y_turned, z, sample_weight=w, out=result)
+                same_bits(loss(y_turned, z), plain[0])
+                same_bits(value, plain[1])
+                same_bits(grad, plain[2])
+            same_bits(loss.value_and_grad(y, z, sample_weight=s.w)[1], plain[2])
 
 
 @pytest.mark.parametrize(
@@ -197,6 +221,49 @@ def test_any_axis(record: Record, shape: tuple[int, ...], dtype: str) -> None:
                 same_bits(value, plain[1])
                 same_bits(np.moveaxis(grad, axis, -1), plain[2])
                 same_bits(loss(y, z, axis=axis, reduction="none"), none)
+
+
+@pytest.mark.parametrize("classes", [10, 100, 300])
+@BY_ROW
+def test_class_major_scores_of_many_rows(record: Record, classes: int) -> None:
+    """Groups of rows and what a thread takes at once depend on the layout, results do not."""
+    s = sample(record, "float32", (1000,), classes=classes)
+    loss = fl.get(record.name)
+    y = np.asfortranarray(s.y)
+    plain = [*loss.value_and_grad(s.y, s.z, sample_weight=s.w), loss(s.y, s.z)]
+    for threads in (1, 2, 7):
+        with fl.threads(threads):
+            value, grad = loss.value_and_grad(y, np.asfortranarray(s.z), sample_weight=s.w)
+            same_bits(value, plain[0])
+            same_bits(grad, plain[1])
+            same_bits(loss(y, np.asfortranarray(s.z)), plain[2])
+
+
+@BY_ROW
+def test_derivatives_lie_like_the_scores(record: Record) -> None:
+    loss = fl.get(record.name)
+    for shape in ((40,), (4, 10)):
+        s = sample(record, "float64", shape, classes=6)
+        layouts = [s.z, np.asfortranarray(s.z), last_two_swapped(s.z), s.z[::2]]
+        for z in (*layouts, np.asfortranarray(s.z.astype("float16"))):
+            y = s.y[::2] if z.shape != s.z.shape else s.y
+            for weight in (None, 2.0):
+                like = np.empty_like(z)
+                grad, hess = loss.grad_and_hess(y, z, sample_weight=weight)
+                wanted = [stride // z.itemsize for stride in like.strides]
+                assert [stride // grad.itemsize for stride in grad.strides] == wanted
+                assert hess.strides == grad.strides
+                assert loss.grad(y, z, sample_weight=weight).strides == grad.strides
+
+
+def test_bad_values_of_class_major_rows_are_found() -> None:
+    s = sample(BY_NAME["categorical_cross_entropy"], "float32", (1000,), classes=300)
+    for row in (0, 31, 32, 470, 959):
+        z = np.asfortranarray(s.z)
+        z[row, 150] = 2
+        z[row + 40, 3] = -1
+        with pytest.raises(ValueError, match=rf"y_pred: got 2.* at index \({row}, 150\)"):
+            fl.categorical_cross_entropy(np.asfortranarray(s.y), z)
 
 
 @BY_ROW

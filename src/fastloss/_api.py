@@ -382,6 +382,10 @@ class _Call:
         """The arguments as the kernels see them, to find values outside their domains."""
         raise NotImplementedError
 
+    def layout(self) -> Array | None:
+        """An array whose memory layout new arrays of its shape get; None for C order."""
+        return None
+
     def domain_error(self, bad: tuple[int, int]) -> None:
         raise_domain_error(self.arguments(), self.shape, self.dtype, bad)
 
@@ -408,7 +412,7 @@ class _Call:
         inputs = {"y_true": self.y, "y_pred": self.z}
         if self.w is not None:
             inputs["sample_weight"] = self.w
-        outputs = check_out(out, shapes, self.dtype, inputs)
+        outputs = check_out(out, shapes, self.dtype, inputs, self.layout())
         self.in_place = [
             name for name, x in inputs.items() if any(same_memory(x, o) for o in outputs)
         ]
@@ -739,6 +743,10 @@ class _RowwiseCall(_Call):
             self.values.get("eps", 0.0), self.ignored_label(), scale, w_scale,
             self.options.threads, w,
         )  # fmt: skip
+
+    def layout(self) -> Array | None:
+        """Derivatives lie like the scores: kernels take planes of class-major ones as they are."""
+        return self.z
 
     def run(self, mode: str, out: list[Array], scale: float = 1, w_scale: float = 1) -> Any:
         return self.pass_over(mode, out, scale, w_scale, False)

@@ -139,15 +139,25 @@ def overlaps_itself(a: Array) -> bool:
 
 
 def check_out(
-    out: Any, shapes: list[tuple[int, ...]], dtype: np.dtype[Any], inputs: dict[str, Array]
+    out: Any,
+    shapes: list[tuple[int, ...]],
+    dtype: np.dtype[Any],
+    inputs: dict[str, Array],
+    like: Array | None = None,
 ) -> list[Array]:
     """Return the arrays that results go to: those given, or new ones.
 
-    `inputs` are the arrays that must not be overwritten before they are read: an output may be
-    one of them, element by element, but may not overlap it in any other way.
+    A new array of the shape of `like` has its memory layout, too. `inputs` are the arrays that
+    must not be overwritten before they are read: an output may be one of them, element by element,
+    but may not overlap it in any other way.
     """
     if out is None:
-        return [np.empty(shape, dtype) for shape in shapes]
+        return [
+            np.empty(shape, dtype)
+            if like is None or shape != like.shape
+            else np.empty_like(like, dtype, subok=False)
+            for shape in shapes
+        ]
     if len(shapes) == 1:
         given, names = [out], ["out"]
     else:

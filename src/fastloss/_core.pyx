@@ -124,8 +124,14 @@ cdef extern from "pipeline.h" nogil:
     ptrdiff_t fl_chunk(const fl_plan *plan)
     void *fl_scratch_new(const fl_plan *plan)
     void fl_scratch_free(void *scratch)
-    int64_t fl_run(
-        const fl_plan *plan, ptrdiff_t start, ptrdiff_t stop, void *scratch, fl_sum *sums)
+    ptrdiff_t fl_chunks_at_once(
+        const fl_plan *plan, ptrdiff_t chunk, ptrdiff_t count, int team)
+    ctypedef struct fl_part:
+        fl_sum sums[2]
+        int64_t flags
+    void fl_run(
+        const fl_plan *plan, ptrdiff_t start, ptrdiff_t stop, ptrdiff_t chunk, void *scratch,
+        fl_part *parts)
     void fl_run_weights(
         const fl_plan *plan, ptrdiff_t start, ptrdiff_t stop, void *scratch, fl_sum *sum)
     int64_t fl_run_reduced(
@@ -277,29 +283,28 @@ def kernels():
 
 # ---- running a plan ----
 
-# What one chunk adds to the result.
-cdef struct Part:
-    fl_sum sums[2]
-    int64_t flags
-
-
 # The result of a pass. `bad` is the first element (row) of the first chunk in which a value was
-# outside its domain, and `bad_stop` the end of that chunk; both are -1 if there was none.
+# outside its domain, and `bad_stop` the end of that chunk and those that were taken with it; both
+# are -1 if there was none.
 cdef struct Total:
     double loss, weight
     int64_t flags
     ptrdiff_t bad, bad_stop
 
 
-cdef void run_chunk(
-    const fl_plan *plan, ptrdiff_t chunk, ptrdiff_t i, void *scratch, Part *part, bint weights
+cdef void run_chunks(
+    const fl_plan *plan, ptrdiff_t chunk, ptrdiff_t first, ptrdiff_t last, void *scratch,
+    fl_part *parts, bint weights
 ) noexcept nogil:
-    cdef ptrdiff_t start = i * chunk
-    cdef ptrdiff_t stop = min(start + chunk, plan.size)
+    """Run chunks first .. last, or only add up their weights."""
+    cdef ptrdiff_t i
     if weights:
-        fl_run_weights(plan, start, stop, scratch, &part.sums[1])
+        for i in range(first, last + 1):
+            fl_run_weights(
+                plan, i * chunk, min((i + 1) * chunk, plan.size), scratch, &parts[i].sums[1])
     else:
-        part.flags = fl_run(plan, start, stop, scratch, part.sums)
+        fl_run(
+            plan, first * chunk, min((last + 1) * chunk, plan.size), chunk, scratch, &parts[first])
 
 
 cdef bint needs_scratch(const fl_plan *plan) noexcept nogil:
@@ -332,28 +337,31 @@ cdef int team_size(const fl_plan *plan, int threads, ptrdiff_t jobs) noexcept:
 # What the members of a team share.
 cdef struct Work:
     const fl_plan *plan
-    ptrdiff_t chunk
+    ptrdiff_t chunk, count, at_once
     int team
     bint weights
     fl_stretch *stretches
     void **scratch
-    Part *parts
+    fl_part *parts
 
 
 cdef void run_member(int member, void *context) noexcept nogil:
     """Run chunks until there are none."""
     cdef const Work *work = <const Work *>context
-    cdef ptrdiff_t i = fl_take(work.stretches, work.team, member)
+    cdef ptrdiff_t i = fl_take(work.stretches, work.team, member), first
     while i >= 0:
-        run_chunk(
-            work.plan, work.chunk, i, work.scratch[member], &work.parts[i], work.weights)
+        first = i * work.at_once
+        run_chunks(
+            work.plan, work.chunk, first, min(first + work.at_once, work.count) - 1,
+            work.scratch[member], work.parts, work.weights)
         i = fl_take(work.stretches, work.team, member)
 
 
-cdef int run_slices(Work *work, ptrdiff_t count) except -1 nogil:
+cdef int run_slices(Work *work) except -1 nogil:
     """Run all chunks, a slice of them at a time, unless a signal's handler raises meanwhile."""
-    cdef double per_chunk = elements_of(work.plan, work.chunk)
-    cdef ptrdiff_t slice = max(<ptrdiff_t>work.team, <ptrdiff_t>(SLICE_ELEMENTS / per_chunk))
+    cdef ptrdiff_t count = (work.count + work.at_once - 1) // work.at_once
+    cdef double elements = elements_of(work.plan, work.chunk * work.at_once)
+    cdef ptrdiff_t slice = max(<ptrdiff_t>work.team, <ptrdiff_t>(SLICE_ELEMENTS / elements))
     cdef ptrdiff_t first = 0, stop
     cdef double looked = 0, start = 0
     if slice < count:
@@ -388,11 +396,12 @@ cdef int execute(const fl_plan *plan, int threads, bint weights, Total *total) e
     if count == 1:
         return execute_one(plan, weights, total)
     cdef int team = team_size(plan, threads, count), thread
-    cdef Work work = Work(plan, chunk, team, weights, NULL, NULL, NULL)
+    cdef ptrdiff_t at_once = fl_chunks_at_once(plan, chunk, count, team)
+    cdef Work work = Work(plan, chunk, count, at_once, team, weights, NULL, NULL, NULL)
     cdef bint ready
     work.stretches = <fl_stretch *>calloc(team, sizeof(fl_stretch))
     work.scratch = <void **>calloc(team, sizeof(void *))
-    work.parts = <Part *>calloc(count, sizeof(Part))
+    work.parts = <fl_part *>calloc(count, sizeof(fl_part))
     ready = work.stretches != NULL and work.scratch != NULL and work.parts != NULL
     try:
         if ready and needs_scratch(plan):
@@ -402,8 +411,8 @@ cdef int execute(const fl_plan *plan, int threads, bint weights, Total *total) e
         if not ready:
             raise MemoryError("scratch space of the pass")
         with nogil:
-            run_slices(&work, count)
-        combine(work.parts, count, chunk, plan.size, total)
+            run_slices(&work)
+        combine(work.parts, count, chunk, chunk * at_once, plan.size, total)
     finally:
         if work.scratch != NULL:
             for thread in range(team):
@@ -416,7 +425,7 @@ cdef int execute(const fl_plan *plan, int threads, bint weights, Total *total) e
 
 cdef int execute_one(const fl_plan *plan, bint weights, Total *total) except -1:
     """A pass of one chunk, without the machinery for many."""
-    cdef Part part
+    cdef fl_part part
     cdef void *scratch = NULL
     part.sums[0] = [0, 0]
     part.sums[1] = [0, 0]
@@ -427,17 +436,18 @@ cdef int execute_one(const fl_plan *plan, bint weights, Total *total) except -1:
             raise MemoryError("scratch space of the pass")
     if plan.size > NOGIL_ELEMENTS or plan.rowwise != NULL:
         with nogil:
-            run_chunk(plan, plan.size, 0, scratch, &part, weights)
+            run_chunks(plan, plan.size, 0, 0, scratch, &part, weights)
     else:
-        run_chunk(plan, plan.size, 0, scratch, &part, weights)
+        run_chunks(plan, plan.size, 0, 0, scratch, &part, weights)
     if scratch != NULL:
         fl_scratch_free(scratch)
-    combine(&part, 1, plan.size, plan.size, total)
+    combine(&part, 1, plan.size, plan.size, plan.size, total)
     return 0
 
 
 cdef void combine(
-    const Part *parts, ptrdiff_t count, ptrdiff_t chunk, ptrdiff_t size, Total *total
+    const fl_part *parts, ptrdiff_t count, ptrdiff_t chunk, ptrdiff_t at_once, ptrdiff_t size,
+    Total *total
 ) noexcept:
     cdef fl_sum loss = [0, 0], weight = [0, 0]
     cdef ptrdiff_t i
@@ -449,7 +459,7 @@ cdef void combine(
         total.flags |= parts[i].flags
         if total.bad < 0 and parts[i].flags & (FL_BAD_TRUE | FL_BAD_PRED):
             total.bad = i * chunk
-            total.bad_stop = min(total.bad + chunk, size)
+            total.bad_stop = min(total.bad + at_once, size)
     total.loss = fl_sum_result(loss)
     total.weight = fl_sum_result(weight)
 
@@ -1117,6 +1127,11 @@ Gradient and diagonal of the Hessian, in one pass."""
         # A value out of its domain, or one of which a sum that overflowed is formed again, must
         # not be gone by then.
         cdef bint in_place = self.is_real and (call == GRAD or call == GRAD_AND_HESS)
+        # Derivatives of rows lie like the scores, which are in C order (0), class-major (1) or
+        # neither.
+        cdef int major = 0
+        if self.is_rowwise and not cnp.PyArray_IS_C_CONTIGUOUS(z):
+            major = 1 if cnp.PyArray_IS_F_CONTIGUOUS(z) else -1
         cdef const cnp.npy_intp *shape
         cdef list arrays = []
         cdef cnp.ndarray array
@@ -1130,7 +1145,10 @@ Gradient and diagonal of the Hessian, in one pass."""
                 ndim = cnp.PyArray_NDIM(z)
                 shape = cnp.PyArray_DIMS(z)
             if out is None:
-                arrays.append(cnp.PyArray_EMPTY(ndim, <cnp.npy_intp *>shape, type_number, 0))
+                if major < 0:
+                    return None
+                arrays.append(cnp.PyArray_EMPTY(
+                    ndim, <cnp.npy_intp *>shape, type_number, major and ndim > axes.ndim))
                 continue
             given = out if count == 1 else out[i]
             if not cnp.PyArray_CheckExact(given):

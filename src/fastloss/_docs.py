@@ -21,7 +21,7 @@ def docstring(record: Record) -> str:
         record.summary,
         _formulas(record),
         _section("Parameters", _parameters(record)),
-        _section("Returns", _RETURNS if "sum" in record.reductions else _RETURNS_MEAN),
+        _section("Returns", _returns(record)),
         _section("Raises", _RAISES),
     ]
     if record.notes:
@@ -32,6 +32,12 @@ def docstring(record: Record) -> str:
         )
     sections.append(_section("References", textwrap.fill(record.reference + ".", _WIDTH)))
     return "\n\n".join(sections) + "\n"
+
+
+def _returns(record: Record) -> str:
+    if "sum" not in record.reductions:
+        return _RETURNS_MEAN
+    return _RETURNS if record.kind == "pointwise" else _RETURNS_ROWS
 
 
 def _formulas(record: Record) -> str:
@@ -98,6 +104,8 @@ _RETURNS = """float or ndarray
     respect to `y_pred`, ``.value_and_grad(...)`` both, ``.grad_and_hess(...)`` gradient and
     diagonal of the Hessian. Arrays are float32 if `y_pred` is a float of at most 32 bits, else
     float64."""
+
+_RETURNS_ROWS = f"{_RETURNS} Derivatives lie in memory like `y_pred`."
 
 _RETURNS_MEAN = """float
     The cost. ``.grad(...)`` returns the gradient with respect to `y_pred`,

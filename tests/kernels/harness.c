@@ -52,15 +52,12 @@ enum { TEAM = 3, MOST_CHUNKS = 4096, LONG_JOB = 1000000 /* ns */ };
 
 typedef struct {
   const fl_plan *plan;
-  ptrdiff_t chunk;
+  ptrdiff_t chunk, at_once;
   int team;
   fl_stretch stretches[TEAM];
   void *scratch[TEAM];
   long taken[TEAM]; /* chunks */
-  struct {
-    fl_sum sums[2];
-    int64_t flags;
-  } parts[MOST_CHUNKS];
+  fl_part parts[MOST_CHUNKS];
 } shared_work;
 
 /* Chunks that were taken by other threads than the caller. */
@@ -71,9 +68,10 @@ static void member_chunks(int member, void *context) {
   const fl_plan *plan = work->plan;
   ptrdiff_t i = fl_take(work->stretches, work->team, member);
   for (; i >= 0; i = fl_take(work->stretches, work->team, member)) {
-    const ptrdiff_t start = i * work->chunk, end = start + work->chunk;
-    work->parts[i].flags = fl_run(plan, start, end < plan->size ? end : plan->size,
-                                  work->scratch[member], work->parts[i].sums);
+    const ptrdiff_t start = i * work->at_once * work->chunk;
+    const ptrdiff_t end = start + work->at_once * work->chunk;
+    fl_run(plan, start, end < plan->size ? end : plan->size, work->chunk, work->scratch[member],
+           &work->parts[i * work->at_once]);
     work->taken[member]++;
   }
 }
@@ -92,7 +90,8 @@ static totals run(const fl_plan *plan, int team) {
   const ptrdiff_t count = (plan->size + work->chunk - 1) / work->chunk;
   CHECK(count <= MOST_CHUNKS);
   for (int i = 0; i < team; i++) CHECK(work->scratch[i] = fl_scratch_new(plan));
-  fl_share_out(work->stretches, team, 0, count);
+  work->at_once = fl_chunks_at_once(plan, work->chunk, count, team);
+  fl_share_out(work->stretches, team, 0, (count + work->at_once - 1) / work->at_once);
   fl_team_run(team, member_chunks, work, LONG_JOB);
   fl_sum loss = {0, 0}, weight = {0, 0};
   totals result = {0, 0, 0};

@@ -153,13 +153,14 @@ static int64_t run_loss(const fl_fold *fold, int i, ptrdiff_t start, ptrdiff_t n
                         fold_scratch *own) {
   const fl_plan *whole = &fold->folded[i].plan;
   fl_plan *plan = &own->of_loss[i].plan;
-  fl_sum unused[2] = {{0, 0}, {0, 0}};
+  fl_part part = {.flags = 0};
   move_to(&plan->y, &whole->y, start);
   move_to(&plan->z, &whole->z, start);
   plan->y_class = whole->y_class;
   plan->z_class = whole->z_class;
   plan->size = plan->shape[0] = n;
-  return fl_run(plan, 0, n, own->of_loss[i].scratch, unused);
+  fl_run(plan, 0, n, n, own->of_loss[i].scratch, &part);
+  return part.flags;
 }
 
 /* Losses and weights of rows that are ignored become 0; the others are counted. */

@@ -16,14 +16,10 @@ enum {
   MIN_ROWS = 32,
   CHUNKS = 1024,           /* about the largest number of chunks, */
   LARGEST_CHUNK = 1 << 22, /* unless they had more elements: a signal waits for one to end */
+  MOST_BLOCKS = 16,        /* that are loaded at once */
 };
 
 static size_t item_size(const fl_plan *plan) { return plan->dtype == FL_F32 ? 4 : 8; }
-
-/* One block of each operand and result of a pointwise loss. */
-typedef struct {
-  double y[FL_BLOCK], z[FL_BLOCK], w[FL_BLOCK], out[2][FL_BLOCK];
-} pointwise_scratch;
 
 typedef struct {
   int64_t wide_label[FL_MAX_ROWS], label[FL_MAX_ROWS];
@@ -35,17 +31,6 @@ typedef struct {
   double z[TILE_ELEMENTS], y[TILE_ELEMENTS], grad[TILE_ELEMENTS], hess[TILE_ELEMENTS];
   double e[]; /* TILE_ELEMENTS, or KEPT for many classes */
 } rowwise_scratch;
-
-void *fl_scratch_new(const fl_plan *plan) {
-  size_t size = sizeof(pointwise_scratch);
-  if (plan->rowwise) {
-    const int few = plan->classes <= LONG_ROW;
-    size = sizeof(rowwise_scratch) + (few ? TILE_ELEMENTS : KEPT) * item_size(plan);
-  }
-  return fl_aligned_new(size);
-}
-
-void fl_scratch_free(void *scratch) { fl_aligned_free(scratch); }
 
 static ptrdiff_t smaller(ptrdiff_t a, ptrdiff_t b) { return a < b ? a : b; }
 static ptrdiff_t larger(ptrdiff_t a, ptrdiff_t b) { return a > b ? a : b; }
@@ -72,6 +57,62 @@ static const void *ones(fl_dtype dtype) {
   static const double f64[FL_BLOCK] = {FOUR_TIMES(FOUR_TIMES(SIXTY_FOUR))};
   return dtype == FL_F32 ? (const void *)f32 : (const void *)f64;
 }
+
+static int outputs(fl_mode mode) {
+  switch (mode) {
+    case FL_SUM:
+    case FL_WSUM:
+      return 0;
+    case FL_LOSS_GRAD:
+    case FL_GRAD_HESS:
+      return 2;
+    default:
+      return 1;
+  }
+}
+
+/* ---- scratch space ---- */
+
+/* Whether an operand or result of so many strides is read along an axis before its last. */
+static int is_transposed(const fl_plan *plan, const ptrdiff_t *strides) {
+  const int last = plan->ndim - 1;
+  return last > 0 && strides[last - 1] && magnitude(strides[last - 1]) < magnitude(strides[last]);
+}
+
+/* Blocks of a pointwise loss that are loaded, and stored, at once. Of a transposed operand a line
+ * holds elements of many rows: as many rows as two lines have, or one block. */
+static ptrdiff_t blocks_at_once(const fl_plan *plan) {
+  int transposed = is_transposed(plan, plan->y.strides) || is_transposed(plan, plan->z.strides) ||
+                   (plan->weighted && is_transposed(plan, plan->w.strides));
+  for (int i = 0; i < outputs(plan->mode); i++)
+    transposed = transposed || is_transposed(plan, plan->out[i].strides);
+  if (!transposed) return 1;
+  const ptrdiff_t rows = 2 * FL_LINE / (ptrdiff_t)item_size(plan);
+  const ptrdiff_t most = MOST_BLOCKS * FL_BLOCK, row = plan->shape[plan->ndim - 1];
+  return row < most / 4 ? smaller(MOST_BLOCKS, ceil_div(rows * row, FL_BLOCK)) : 1;
+}
+
+/* Room for the blocks of each operand and result of a pointwise loss. */
+typedef struct {
+  double *y, *z, *w, *out[2];
+} pointwise_scratch;
+
+static pointwise_scratch pointwise_parts(double *scratch, ptrdiff_t blocks) {
+  const ptrdiff_t room = blocks * FL_BLOCK;
+  return (pointwise_scratch){scratch, scratch + room, scratch + 2 * room,
+                             .out = {scratch + 3 * room, scratch + 4 * room}};
+}
+
+void *fl_scratch_new(const fl_plan *plan) {
+  size_t size = 5 * sizeof(double) * (size_t)(blocks_at_once(plan) * FL_BLOCK);
+  if (plan->rowwise) {
+    const int few = plan->classes <= LONG_ROW;
+    size = sizeof(rowwise_scratch) + (few ? TILE_ELEMENTS : KEPT) * item_size(plan);
+  }
+  return fl_aligned_new(size);
+}
+
+void fl_scratch_free(void *scratch) { fl_aligned_free(scratch); }
 
 /* ---- walking through the plan's axes ---- */
 
@@ -138,10 +179,25 @@ static void fetch(const char *x, ptrdiff_t stride, ptrdiff_t n, ptrdiff_t ahead)
     __builtin_prefetch((const void *)((uintptr_t)x + (uintptr_t)((ahead + i) * stride)), 0, 3);
 }
 
-/* Converts elements start .. start + n - 1, and asks for those `ahead` of them. */
+/* Converts `outer` rows of `inner` elements, and reads them along the axis of shorter strides. */
+static void load_rectangle(const fl_plan *plan, const fl_operand *from, void *dst, const char *src,
+                           ptrdiff_t outer_step, ptrdiff_t inner_step, ptrdiff_t outer,
+                           ptrdiff_t inner) {
+  const ptrdiff_t size = (ptrdiff_t)item_size(plan);
+  if (outer == 1 || !outer_step || magnitude(outer_step) >= magnitude(inner_step))
+    from->load(dst, inner, 1, src, outer_step, inner_step, outer, inner);
+  else if (from->native && outer_step == size && inner_step % size == 0)
+    plan->table->transpose[plan->dtype](dst, inner, src, inner_step / size, inner, outer);
+  else
+    from->load(dst, 1, inner, src, inner_step, outer_step, inner, outer);
+}
+
+/* Converts elements start .. start + n - 1, and asks for those `ahead` of them that are on the same
+ * stretch of the last axis. */
 static void load(const fl_plan *plan, const fl_operand *from, ptrdiff_t start, ptrdiff_t n,
                  ptrdiff_t ahead, void *to) {
-  const ptrdiff_t stride = from->strides[plan->ndim - 1];
+  const int last = plan->ndim - 1;
+  const ptrdiff_t stride = from->strides[last];
   char *dst = to;
   position at;
   seek(plan, start, &at);
@@ -149,11 +205,11 @@ static void load(const fl_plan *plan, const fl_operand *from, ptrdiff_t start, p
     ptrdiff_t outer, inner;
     stretch(plan, &at, n, &outer, &inner);
     const char *src = from->data + offset(plan, from->strides, &at);
-    if (outer == 1 && ahead) {
+    if (outer == 1 && ahead && inner + ahead <= plan->shape[last] - at.index[last]) {
       inner = smaller(inner, FL_PART);
       fetch(src, stride, inner, ahead);
     }
-    from->load(dst, inner, 1, src, outer_stride(plan, from->strides), stride, outer, inner);
+    load_rectangle(plan, from, dst, src, outer_stride(plan, from->strides), stride, outer, inner);
     dst += (size_t)(outer * inner) * item_size(plan);
     n -= outer * inner;
     advance(plan, &at, outer, inner);
@@ -172,6 +228,19 @@ static void copy(char *dst, ptrdiff_t dst_outer, ptrdiff_t dst_inner, const char
   }
 }
 
+/* The way back. */
+static void store_rectangle(const fl_plan *plan, const fl_output *to, char *dst, const char *src,
+                            ptrdiff_t outer_step, ptrdiff_t inner_step, ptrdiff_t outer,
+                            ptrdiff_t inner) {
+  const ptrdiff_t size = (ptrdiff_t)item_size(plan);
+  if (outer == 1 || magnitude(outer_step) >= magnitude(inner_step))
+    copy(dst, outer_step, inner_step, src, inner * size, size, outer, inner, (size_t)size);
+  else if (to->native && outer_step == size && inner_step % size == 0)
+    plan->table->transpose[plan->dtype](dst, inner_step / size, src, inner, outer, inner);
+  else
+    copy(dst, inner_step, outer_step, src, size, inner * size, inner, outer, (size_t)size);
+}
+
 static void store(const fl_plan *plan, const fl_output *to, ptrdiff_t start, ptrdiff_t n,
                   const void *from) {
   const char *src = from;
@@ -181,8 +250,8 @@ static void store(const fl_plan *plan, const fl_output *to, ptrdiff_t start, ptr
   while (n > 0) {
     ptrdiff_t outer, inner;
     stretch(plan, &at, n, &outer, &inner);
-    copy(to->data + offset(plan, to->strides, &at), outer_stride(plan, to->strides),
-         to->strides[plan->ndim - 1], src, inner * size, size, outer, inner, (size_t)size);
+    store_rectangle(plan, to, to->data + offset(plan, to->strides, &at), src,
+                    outer_stride(plan, to->strides), to->strides[plan->ndim - 1], outer, inner);
     src += outer * inner * size;
     n -= outer * inner;
     advance(plan, &at, outer, inner);
@@ -214,19 +283,6 @@ static void finish_streams(void) {
 
 /* ---- pointwise losses ---- */
 
-static int outputs(fl_mode mode) {
-  switch (mode) {
-    case FL_SUM:
-    case FL_WSUM:
-      return 0;
-    case FL_LOSS_GRAD:
-    case FL_GRAD_HESS:
-      return 2;
-    default:
-      return 1;
-  }
-}
-
 /* The operand's elements from start on: as they lie, or converted into buffer. */
 static const void *operand_at(const fl_plan *plan, const fl_operand *x, ptrdiff_t start,
                               ptrdiff_t n, void *buffer) {
@@ -244,8 +300,8 @@ static const void *weights_at(const fl_plan *plan, ptrdiff_t start, ptrdiff_t n,
   return buffer;
 }
 
-static int64_t run_pointwise(const fl_plan *plan, ptrdiff_t start, ptrdiff_t stop,
-                             pointwise_scratch *buffer, fl_sum *sums) {
+static int64_t run_pointwise(const fl_plan *plan, ptrdiff_t start, ptrdiff_t stop, void *scratch,
+                             fl_sum *sums) {
   fl_pointwise_fn *kernel = plan->pointwise->run[plan->mode];
   const int reads_weights = plan->mode != FL_SUM, results = outputs(plan->mode);
   int direct = plan->y.direct && plan->z.direct;
@@ -262,17 +318,19 @@ static int64_t run_pointwise(const fl_plan *plan, ptrdiff_t start, ptrdiff_t sto
                   plan->params, plan->scale, results > 0 ? plan->out[0].data + bytes : NULL,
                   results > 1 ? plan->out[1].data + bytes : NULL, sums);
   }
+  const ptrdiff_t blocks = blocks_at_once(plan);
+  const pointwise_scratch buffer = pointwise_parts(scratch, blocks);
   int64_t flags = 0;
-  for (ptrdiff_t at = start; at < stop; at += FL_BLOCK) {
-    const ptrdiff_t n = smaller(FL_BLOCK, stop - at);
-    const void *y = operand_at(plan, &plan->y, at, n, buffer->y);
-    const void *z = operand_at(plan, &plan->z, at, n, buffer->z);
-    const void *w = reads_weights ? weights_at(plan, at, n, buffer->w) : NULL;
+  for (ptrdiff_t at = start; at < stop; at += blocks * FL_BLOCK) {
+    const ptrdiff_t n = smaller(blocks * FL_BLOCK, stop - at);
+    const void *y = operand_at(plan, &plan->y, at, n, buffer.y);
+    const void *z = operand_at(plan, &plan->z, at, n, buffer.z);
+    const void *w = reads_weights ? weights_at(plan, at, n, buffer.w) : NULL;
     void *out[2] = {NULL, NULL};
     const size_t size = item_size(plan);
     for (int i = 0; i < results; i++)
       out[i] = plan->out[i].direct && !plan->out[i].streamed ? plan->out[i].data + (size_t)at * size
-                                                             : (void *)buffer->out[i];
+                                                             : (void *)buffer.out[i];
     flags |= kernel(n, plan->size - at - n, flags, y, z, w, plan->weighted, plan->params,
                     plan->scale, out[0], out[1], sums);
     for (int i = 0; i < results; i++) {
@@ -288,23 +346,22 @@ static int64_t run_pointwise(const fl_plan *plan, ptrdiff_t start, ptrdiff_t sto
 
 int64_t fl_run_reduced(const fl_plan *plan, ptrdiff_t kept, ptrdiff_t start, ptrdiff_t stop,
                        void *scratch, fl_sum *grad, fl_sum *hess) {
-  pointwise_scratch *buffer = scratch;
+  const pointwise_scratch buffer = pointwise_parts(scratch, 1);
   fl_pointwise_fn *kernel = plan->pointwise->run[plan->mode];
   fl_sum *const sums[2] = {grad, hess};
   int64_t flags = 0;
   for (ptrdiff_t at = start; at < stop; at += FL_BLOCK) {
     const ptrdiff_t n = smaller(FL_BLOCK, stop - at);
-    const void *y = operand_at(plan, &plan->y, at, n, buffer->y);
-    const void *z = operand_at(plan, &plan->z, at, n, buffer->z);
-    const void *w = weights_at(plan, at, n, buffer->w);
+    const void *y = operand_at(plan, &plan->y, at, n, buffer.y);
+    const void *z = operand_at(plan, &plan->z, at, n, buffer.z);
+    const void *w = weights_at(plan, at, n, buffer.w);
     flags |= kernel(n, plan->size - at - n, flags, y, z, w, plan->weighted, plan->params, 1,
-                    buffer->out[0], buffer->out[1], NULL);
+                    buffer.out[0], buffer.out[1], NULL);
     for (int i = 0; i < outputs(plan->mode); i++) {
       ptrdiff_t element = at % kept;
       for (ptrdiff_t j = 0; j < n; j++) {
-        const float *narrow = (float *)buffer->out[i];
-        fl_sum_add(&sums[i][element],
-                   plan->dtype == FL_F32 ? (double)narrow[j] : buffer->out[i][j]);
+        const float *narrow = (float *)buffer.out[i];
+        fl_sum_add(&sums[i][element], plan->dtype == FL_F32 ? (double)narrow[j] : buffer.out[i][j]);
         if (++element == kept) element = 0;
       }
     }
@@ -868,50 +925,64 @@ static double number_at(const fl_plan *plan, const void *x, ptrdiff_t i) {
   return plan->dtype == FL_F32 ? (double)((const float *)x)[i] : ((const double *)x)[i];
 }
 
-/* The number of rows of the group that starts here: where their sum does not depend on it, as many
- * as suits their layout. */
-static ptrdiff_t next_group(const fl_plan *plan, int along, ptrdiff_t at, ptrdiff_t stop) {
-  const ptrdiff_t n = smaller(group_rows(plan), stop - at);
-  if (!has_long_rows(plan)) return n;
-  if (along) return larger(1, smaller(n, KEPT / whole_vectors(plan->classes)));
-  int in_place = operand_lies_across(plan, &plan->z, plan->z_class);
-  if (plan->target == FL_DENSE)
-    in_place = in_place && operand_lies_across(plan, &plan->y, plan->y_class);
-  if (plan->mode >= FL_GRAD)
-    for (int i = first_rate(plan); i < outputs(plan->mode); i++)
-      in_place = in_place && output_lies_across(plan, i);
-  ptrdiff_t rows = smaller(FL_MAX_ROWS, smaller(stop - at, run_of_rows(plan, at)));
-  if (plan->mode >= FL_GRAD && KEPT / plan->classes >= FL_LANES)
-    rows = smaller(rows, KEPT / plan->classes);
-  return in_place && rows >= FL_LANES ? rows / FL_LANES * FL_LANES : n;
+static int runs_along(const fl_plan *plan) {
+  return plan->classes > LONG_ROW &&
+         magnitude(plan->z_class) <= magnitude(plan->z.strides[plan->ndim - 1]);
 }
 
-static int64_t run_rowwise(const fl_plan *plan, ptrdiff_t start, ptrdiff_t stop,
-                           rowwise_scratch *buffer, fl_sum *sums) {
-  const int along = plan->classes > LONG_ROW &&
-                    magnitude(plan->z_class) <= magnitude(plan->z.strides[plan->ndim - 1]);
-  int64_t flags = 0;
+/* Whether planes are used as they lie. */
+static int lies_in_planes(const fl_plan *plan) {
+  int in_place = !picks(plan) && !runs_along(plan) &&
+                 operand_lies_across(plan, &plan->z, plan->z_class) &&
+                 (plan->target != FL_DENSE || operand_lies_across(plan, &plan->y, plan->y_class));
+  for (int i = first_rate(plan); i < outputs(plan->mode) && plan->mode >= FL_GRAD; i++)
+    in_place = in_place && output_lies_across(plan, i);
+  return in_place;
+}
+
+/* The number of rows of the group that starts here: where they lie in planes, as many as there is
+ * room for; and along long rows, which are added up one by one. */
+static ptrdiff_t next_group(const fl_plan *plan, int in_planes, ptrdiff_t at, ptrdiff_t stop) {
+  const ptrdiff_t unit = group_rows(plan), n = smaller(unit, stop - at);
+  const ptrdiff_t room = plan->classes <= LONG_ROW ? TILE_ELEMENTS : KEPT;
+  if (has_long_rows(plan) && runs_along(plan))
+    return larger(1, smaller(n, room / whole_vectors(plan->classes)));
+  if (!in_planes) return n;
+  ptrdiff_t rows = smaller(FL_MAX_ROWS, smaller(stop - at, run_of_rows(plan, at)));
+  if (!has_long_rows(plan))
+    rows = smaller(rows, room / larger(plan->classes, 1)) / unit * unit;
+  else if (plan->mode >= FL_GRAD && room / plan->classes >= FL_LANES)
+    rows = smaller(rows, room / plan->classes);
+  return rows >= FL_LANES ? rows / FL_LANES * FL_LANES : n;
+}
+
+static void add_rows(const fl_plan *plan, ptrdiff_t n, const void *x, fl_sum *sum) {
+  fl_sum_add(sum, n == 1 ? number_at(plan, x, 0) : plan->table->total[plan->dtype](n, 0, x));
+}
+
+static void run_rowwise(const fl_plan *plan, ptrdiff_t start, ptrdiff_t stop, ptrdiff_t chunk,
+                        rowwise_scratch *buffer, fl_part *parts) {
+  const int in_planes = lies_in_planes(plan);
+  const ptrdiff_t size = (ptrdiff_t)item_size(plan);
   for (ptrdiff_t at = start, n; at < stop; at += n) {
-    n = next_group(plan, along, at, stop);
+    n = next_group(plan, in_planes, at, stop);
+    int64_t flags;
     if (picks(plan))
-      flags |= run_picked(plan, at, n, buffer);
-    else if (along)
-      flags |= run_along(plan, at, n, buffer);
+      flags = run_picked(plan, at, n, buffer);
+    else if (runs_along(plan))
+      flags = run_along(plan, at, n, buffer);
     else
-      flags |= run_across(plan, at, n, buffer);
+      flags = run_across(plan, at, n, buffer);
     if (plan->mode == FL_LOSS || plan->mode == FL_LOSS_GRAD)
       store(plan, &plan->out[0], at, n, buffer->loss);
-    if (has_long_rows(plan)) {
-      for (ptrdiff_t i = 0; i < n; i++) {
-        fl_sum_add(&sums[0], number_at(plan, buffer->loss, i));
-        fl_sum_add(&sums[1], number_at(plan, buffer->w, i));
-      }
-    } else {
-      fl_sum_add(&sums[0], plan->table->total[plan->dtype](n, 0, buffer->loss));
-      fl_sum_add(&sums[1], plan->table->total[plan->dtype](n, 0, buffer->w));
+    parts[(at - start) / chunk].flags |= flags;
+    const ptrdiff_t step = has_long_rows(plan) ? 1 : group_rows(plan);
+    for (ptrdiff_t i = 0; i < n; i += step) {
+      fl_part *part = &parts[(at - start + i) / chunk];
+      add_rows(plan, smaller(step, n - i), (const char *)buffer->loss + i * size, &part->sums[0]);
+      add_rows(plan, smaller(step, n - i), (const char *)buffer->w + i * size, &part->sums[1]);
     }
   }
-  return flags;
 }
 
 /* ---- the interface ---- */
@@ -932,9 +1003,17 @@ ptrdiff_t fl_chunk(const fl_plan *plan) {
   return unit * larger(least, smaller(ceil_div(plan->size, unit * CHUNKS), most));
 }
 
-int64_t fl_run(const fl_plan *plan, ptrdiff_t start, ptrdiff_t stop, void *scratch, fl_sum *sums) {
-  return plan->rowwise ? run_rowwise(plan, start, stop, scratch, sums)
-                       : run_pointwise(plan, start, stop, scratch, sums);
+ptrdiff_t fl_chunks_at_once(const fl_plan *plan, ptrdiff_t chunk, ptrdiff_t count, int team) {
+  if (!plan->rowwise || !has_long_rows(plan) || !lies_in_planes(plan)) return 1;
+  return larger(1, smaller(FL_MAX_ROWS / chunk, count / team));
+}
+
+void fl_run(const fl_plan *plan, ptrdiff_t start, ptrdiff_t stop, ptrdiff_t chunk, void *scratch,
+            fl_part *parts) {
+  if (plan->rowwise)
+    run_rowwise(plan, start, stop, chunk, scratch, parts);
+  else
+    parts->flags |= run_pointwise(plan, start, stop, scratch, parts->sums);
 }
 
 void fl_run_weights(const fl_plan *plan, ptrdiff_t start, ptrdiff_t stop, void *scratch,
@@ -950,8 +1029,7 @@ void fl_run_weights(const fl_plan *plan, ptrdiff_t start, ptrdiff_t stop, void *
       load_row_weights(plan, at, n, rows->wide_label, rows->w);
       w = rows->w;
     } else {
-      pointwise_scratch *elements = scratch; /* NULL if the weights are used as they lie */
-      w = weights_at(plan, at, n, elements ? elements->w : NULL);
+      w = weights_at(plan, at, n, scratch); /* which is NULL if they are used as they lie */
     }
     const ptrdiff_t rest = plan->rowwise ? 0 : n % FL_LANES; /* a sum of its own, as in kernels */
     fl_sum_add(sum, plan->table->total[plan->dtype](n - rest, following, w));

@@ -60,9 +60,20 @@ ptrdiff_t fl_chunk(const fl_plan *plan);
 void *fl_scratch_new(const fl_plan *plan);
 void fl_scratch_free(void *scratch);
 
-/* Runs elements (rows) start .. stop - 1; adds losses to sums[0] and weights to sums[1]. Returns
- * flags. */
-int64_t fl_run(const fl_plan *plan, ptrdiff_t start, ptrdiff_t stop, void *scratch, fl_sum *sums);
+/* How many of `count` chunks a member of a team takes at once: several where they are few rows of
+ * wide planes, whose lines then lie next to each other, but not fewer than leave one for each. */
+ptrdiff_t fl_chunks_at_once(const fl_plan *plan, ptrdiff_t chunk, ptrdiff_t count, int team);
+
+/* What a chunk adds to the result: of losses and of weights. */
+typedef struct {
+  fl_sum sums[2];
+  int64_t flags;
+} fl_part;
+
+/* Runs elements (rows) start .. stop - 1. They are added to the parts of their chunks, of which the
+ * first begins at `start`. Flags of several chunks may be those of one before. */
+void fl_run(const fl_plan *plan, ptrdiff_t start, ptrdiff_t stop, ptrdiff_t chunk, void *scratch,
+            fl_part *parts);
 
 /* Adds up the weights of the elements (rows) that count. */
 void fl_run_weights(const fl_plan *plan, ptrdiff_t start, ptrdiff_t stop, void *scratch,

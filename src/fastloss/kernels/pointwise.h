@@ -297,8 +297,8 @@ static NOT_INLINE int64_t LOCAL(run_with_rest)(fl_pointwise_fn *kernel, ARGUMENT
         .other = other,                                                                            \
         .sum = !sums                    ? 0                                                        \
                : what & LOCAL(weighted) ? LOCAL(weighted_total)(n, terms, keeps ? weights : w)     \
-                                        : LOCAL(total)(n, 0, terms),                                  \
-        .w_sum = sums && what & LOCAL(weighted) ? LOCAL(total)(n, 0, keeps ? weights : w) : 0};       \
+                                        : LOCAL(total)(n, 0, terms),                               \
+        .w_sum = sums && what & LOCAL(weighted) ? LOCAL(total)(n, 0, keeps ? weights : w) : 0};    \
   }                                                                                                \
                                                                                                    \
   ALWAYS_INLINE I KERNEL(name, block)(int what, int special, int checked, ptrdiff_t n,             \
@@ -343,9 +343,9 @@ static NOT_INLINE int64_t LOCAL(run_with_rest)(fl_pointwise_fn *kernel, ARGUMENT
     }                                                                                              \
     if (what & LOCAL(want_sum) && what & LOCAL(weighted)) {                                        \
       fl_sum_add(&sums[0], LOCAL(weighted_total)(n, terms, w));                                    \
-      fl_sum_add(&sums[1], LOCAL(total)(n, 0, w));                                                    \
+      fl_sum_add(&sums[1], LOCAL(total)(n, 0, w));                                                 \
     } else if (what & LOCAL(want_sum)) {                                                           \
-      fl_sum_add(&sums[0], LOCAL(total)(n, 0, terms));                                                \
+      fl_sum_add(&sums[0], LOCAL(total)(n, 0, terms));                                             \
     }                                                                                              \
     if (losses || grads) memcpy(weights, w, (size_t)n * sizeof(T)); /* results may replace them */ \
     if (losses) LOCAL(multiply)(n, weights, 1, terms, losses);                                     \

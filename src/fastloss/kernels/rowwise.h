@@ -729,7 +729,7 @@ STEPS(softmax, plain, FL_PLAIN)
         usual = LOCAL(any)(here) >= 0;                                                             \
       }                                                                                            \
       if (!usual) KERNEL(name, terms_across)(kind, 0, tile, from, terms, seen);                    \
-      LOCAL(fold)(terms, tile->classes);                                                  \
+      LOCAL(fold)(terms, tile->classes);                                                           \
       SIMD for (int r = 0; r < FL_LANES; r++) PAIR_ADD(gap[r], gap_lo[r], terms[0][r]);            \
     }                                                                                              \
     if (LOCAL(any)(seen) < 0) tile->flags |= LOCAL(check_across)(kind, tile);                      \
