@@ -1127,11 +1127,6 @@ Gradient and diagonal of the Hessian, in one pass."""
         # A value out of its domain, or one of which a sum that overflowed is formed again, must
         # not be gone by then.
         cdef bint in_place = self.is_real and (call == GRAD or call == GRAD_AND_HESS)
-        # Derivatives of rows lie like the scores, which are in C order (0), class-major (1) or
-        # neither.
-        cdef int major = 0
-        if self.is_rowwise and not cnp.PyArray_IS_C_CONTIGUOUS(z):
-            major = 1 if cnp.PyArray_IS_F_CONTIGUOUS(z) else -1
         cdef const cnp.npy_intp *shape
         cdef list arrays = []
         cdef cnp.ndarray array
@@ -1145,10 +1140,11 @@ Gradient and diagonal of the Hessian, in one pass."""
                 ndim = cnp.PyArray_NDIM(z)
                 shape = cnp.PyArray_DIMS(z)
             if out is None:
-                if major < 0:
-                    return None
-                arrays.append(cnp.PyArray_EMPTY(
-                    ndim, <cnp.npy_intp *>shape, type_number, major and ndim > axes.ndim))
+                if ndim > axes.ndim and not cnp.PyArray_IS_C_CONTIGUOUS(z):
+                    # Derivatives of rows lie like the scores.
+                    arrays.append(np.empty_like(z, cnp.PyArray_DescrFromType(type_number)))
+                else:
+                    arrays.append(cnp.PyArray_EMPTY(ndim, <cnp.npy_intp *>shape, type_number, 0))
                 continue
             given = out if count == 1 else out[i]
             if not cnp.PyArray_CheckExact(given):
