@@ -843,6 +843,11 @@ static int64_t run_along(const fl_plan *plan, ptrdiff_t start, ptrdiff_t n,
     ((type *)y)[i] = inside ? ((const type *)weight)[weighted * label[i]] : (type)0; \
   }
 
+#define PICK(type)                                   \
+  for (ptrdiff_t j = 0; j < rows; j++)               \
+    memcpy((type *)z + done + j,                     \
+           row + j * row_stride + larger(label[done + j], 0) * class_stride, sizeof(type));
+
 /* The probabilities of the labels, as one class. */
 static void pick(const fl_plan *plan, ptrdiff_t start, ptrdiff_t n, const int64_t *label, void *z,
                  void *y) {
@@ -851,21 +856,24 @@ static void pick(const fl_plan *plan, ptrdiff_t start, ptrdiff_t n, const int64_
   const void *weight = class_weights(plan, 0);
   position at;
   seek(plan, start, &at);
-  for (ptrdiff_t i = 0; i < n;) {
-    const ptrdiff_t rows = smaller(n - i, plan->shape[last] - at.index[last]);
+  for (ptrdiff_t done = 0, rows; done < n; done += rows, advance(plan, &at, 1, rows)) {
+    rows = smaller(n - done, plan->shape[last] - at.index[last]);
     const char *row = plan->z.data + offset(plan, plan->z.strides, &at);
-    for (ptrdiff_t stop = i + rows; i < stop; i++, row += row_stride) {
-      const char *src = row + larger(label[i], 0) * class_stride;
-      if (!plan->z.native)
-        plan->z.load((char *)z + (size_t)i * item_size(plan), 1, 1, src, 0, 0, 1, 1);
-      else if (plan->dtype == FL_F32)
-        memcpy((float *)z + i, src, sizeof(float));
-      else
-        memcpy((double *)z + i, src, sizeof(double));
+    if (!plan->z.native) {
+      for (ptrdiff_t j = 0; j < rows; j++)
+        plan->z.load((char *)z + (size_t)(done + j) * item_size(plan), 1, 1,
+                     row + j * row_stride + larger(label[done + j], 0) * class_stride, 0, 0, 1, 1);
+    } else if (plan->dtype == FL_F32) {
+      PICK(float)
+    } else {
+      PICK(double)
     }
-    advance(plan, &at, 1, rows);
   }
-  if (plan->dtype == FL_F32)
+  int64_t any = 0; /* negative where one is */
+  for (ptrdiff_t i = 0; i < n; i++) any |= label[i];
+  if (any >= 0 && !weighted)
+    memcpy(y, ones(plan->dtype), (size_t)n * item_size(plan));
+  else if (plan->dtype == FL_F32)
     SET_TARGETS(float)
   else
     SET_TARGETS(double)
