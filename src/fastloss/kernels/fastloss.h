@@ -114,9 +114,10 @@ typedef struct {
 /* A tile of a row-wise loss. Arrays hold elements of the table's dtype; labels are integers of the
  * same width. Its elements are
  *   across: `classes` planes of `rows` elements, a multiple of FL_LANES; those of e lie next to
- * each other along:  `count` rows from `row` on, of `classes` elements, a multiple of FL_LANES, of
- * which `whole` are in the body; the others may end in padding, whose target is 0. A group of rows
- * may take several tiles, one after the other, for its classes. */
+ *           each other
+ *   along:  `count` rows from `row` on, of `classes` elements, a multiple of FL_LANES, of which
+ *           `whole` are in the body; the others may end in padding, whose target is 0
+ * A group of rows may take several tiles, one after the other, for its classes. */
 typedef struct {
   ptrdiff_t rows, classes, first; /* the classes are first .. first + classes - 1 */
   ptrdiff_t row, count, whole, e_step;
@@ -125,7 +126,7 @@ typedef struct {
   const void *class_weight; /* of the tile's classes */
   fl_rows z, y;             /* scores or probabilities, dense targets; only read */
   fl_rows grad, hess;       /* results */
-  void *e;                  /* exponentials; along, rows of `classes` elements e_step apart */
+  void *e;                  /* exponentials; along, rows e_step apart, 0 if none are kept */
   void *label, *w;          /* of the rows of the group */
   int wants_grad, wants_hess;
   int weighs_classes; /* whether a class weight may be other than 1 */

@@ -767,7 +767,7 @@ static void step_along(const fl_plan *plan, int steps, int keeps, const position
     tile->whole = true_classes(plan, tile) / FL_LANES * FL_LANES;
     tile->class_weight = tile->first == last_span ? (const void *)buffer->class_weight
                                                   : class_weights(plan, tile->first);
-    tile->e_step = keeps ? padded : tile->classes;
+    tile->e_step = !tile->wants_grad ? 0 : keeps ? padded : tile->classes;
     tile->e = (char *)buffer->e + (keeps ? tile->row * padded + tile->first : 0) * size;
     if (!(steps == DERIVE && keeps && plan->target == FL_SPARSE))
       tile->z = rows_at(plan, &plan->z, plan->z_class, at, tile, buffer->padding[0], buffer->z,
@@ -843,10 +843,10 @@ static int64_t run_along(const fl_plan *plan, ptrdiff_t start, ptrdiff_t n,
     ((type *)y)[i] = inside ? ((const type *)weight)[weighted * label[i]] : (type)0; \
   }
 
-#define PICK(type)                                   \
-  for (ptrdiff_t j = 0; j < rows; j++)               \
-    memcpy((type *)z + done + j,                     \
-           row + j * row_stride + larger(label[done + j], 0) * class_stride, sizeof(type));
+#define PICK(type)                                                                                 \
+  for (ptrdiff_t j = 0; j < rows; j++)                                                             \
+    memcpy((type *)z + done + j, row + j * row_stride + larger(label[done + j], 0) * class_stride, \
+           sizeof(type));
 
 /* The probabilities of the labels, as one class. */
 static void pick(const fl_plan *plan, ptrdiff_t start, ptrdiff_t n, const int64_t *label, void *z,
