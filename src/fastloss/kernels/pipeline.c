@@ -291,6 +291,13 @@ static const void *operand_at(const fl_plan *plan, const fl_operand *x, ptrdiff_
   return buffer;
 }
 
+/* Whether all elements of an operand are the same one. */
+static int is_constant(const fl_plan *plan, const fl_operand *x) {
+  for (int axis = 0; axis < plan->ndim; axis++)
+    if (x->strides[axis]) return 0;
+  return !x->direct;
+}
+
 static const void *weights_at(const fl_plan *plan, ptrdiff_t start, ptrdiff_t n, void *buffer) {
   if (!plan->weighted) return ones(plan->dtype);
   const void *w = operand_at(plan, &plan->w, start, n, buffer);
@@ -320,11 +327,13 @@ static int64_t run_pointwise(const fl_plan *plan, ptrdiff_t start, ptrdiff_t sto
   }
   const ptrdiff_t blocks = blocks_at_once(plan);
   const pointwise_scratch buffer = pointwise_parts(scratch, blocks);
+  const int y_stays = is_constant(plan, &plan->y), z_stays = is_constant(plan, &plan->z);
   int64_t flags = 0;
   for (ptrdiff_t at = start; at < stop; at += blocks * FL_BLOCK) {
     const ptrdiff_t n = smaller(blocks * FL_BLOCK, stop - at);
-    const void *y = operand_at(plan, &plan->y, at, n, buffer.y);
-    const void *z = operand_at(plan, &plan->z, at, n, buffer.z);
+    const int first = at == start;
+    const void *y = y_stays && !first ? buffer.y : operand_at(plan, &plan->y, at, n, buffer.y);
+    const void *z = z_stays && !first ? buffer.z : operand_at(plan, &plan->z, at, n, buffer.z);
     const void *w = reads_weights ? weights_at(plan, at, n, buffer.w) : NULL;
     void *out[2] = {NULL, NULL};
     const size_t size = item_size(plan);
