@@ -1022,7 +1022,8 @@ ptrdiff_t fl_chunk(const fl_plan *plan) {
 
 ptrdiff_t fl_chunks_at_once(const fl_plan *plan, ptrdiff_t chunk, ptrdiff_t count, int team) {
   if (!plan->rowwise || !has_long_rows(plan) || !lies_in_planes(plan)) return 1;
-  return larger(1, smaller(FL_MAX_ROWS / chunk, count / team));
+  const ptrdiff_t most = 4 * LARGEST_CHUNK / (chunk * plan->classes);
+  return larger(1, smaller(FL_MAX_ROWS / chunk, smaller(most, count / team)));
 }
 
 void fl_run(const fl_plan *plan, ptrdiff_t start, ptrdiff_t stop, ptrdiff_t chunk, void *scratch,

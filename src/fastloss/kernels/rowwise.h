@@ -243,10 +243,10 @@ ALWAYS_INLINE void KERNEL(softmax, own_scores)(const fl_tile *tile, T *z) {
     const T *scores = (const T *)tile->z.body + from;
     I label[FL_LANES], bits[FL_LANES] = {0};
     SIMD for (int r = 0; r < FL_LANES; r++) label[r] = ((const I *)tile->label)[from + r];
-    for (I class = (I)tile->first, stop = class + (I)tile->classes; class < stop; class ++) {
+    const I first = (I)tile->first, stop = first + (I)tile->classes;
+    for (I k = first; k < stop; k++, scores += tile->z.step) {
       SIMD for (int r = 0; r < FL_LANES; r++) bits[r] |=
-          (I)FN(bits)(scores[r]) & -(I)(label[r] == class);
-      scores += tile->z.step;
+          (I)FN(bits)(scores[r]) & -(I)(label[r] == k);
     }
     memcpy(z + from, bits, sizeof bits);
   }
