@@ -278,3 +278,35 @@ def test_large_output_that_is_there(dtype: str, offset: int) -> None:
     np.testing.assert_array_equal(out, grad)
     np.testing.assert_array_equal(around[:offset], 7)
     np.testing.assert_array_equal(around[offset + n :], 7)
+
+
+@pytest.mark.parametrize("targets", ["alike", "integers", "one"])
+@BOTH
+@pytest.mark.parametrize("record", POINTWISE, ids=lambda r: r.name)
+def test_two_outputs_wherever_they_begin(record: Record, dtype: str, targets: str) -> None:
+    """Their first elements are a block of their own where they lie before a line of the cache."""
+    n, loss = 2500, fl.get(record.name)
+    s = sample(record, dtype, (n,))
+    y: Any = {"alike": s.y, "integers": np.ones(n, np.int8), "one": 1}[targets]
+    pieces = [slice(i, min(i + 100, n)) for i in range(0, n, 100)]
+    for call in (
+        partial(loss.grad_and_hess, reduction="sum"),
+        partial(loss.value_and_grad, reduction="none"),
+    ):
+        results = [call(y if targets == "one" else y[at], s.z[at]) for at in pieces]
+        expected = [np.concatenate(parts) for parts in zip(*results, strict=True)]
+        for first, second in ((0, 0), (1, 1), (4, 4), (15, 15), (0, 3), (4, 5)):
+            out = (line_start(n + 32, dtype)[first:], line_start(n + 32, dtype)[second:])
+            for array in out:
+                array[:] = 7
+            call(y, s.z, out=(out[0][:n], out[1][:n]))
+            for array, result in zip(out, expected, strict=True):
+                same_bits(array[:n], result)
+                assert (array[n:] == 7).all()
+
+
+def line_start(n: int, dtype: str) -> Array:
+    """Return an array that begins with a line of the cache."""
+    memory = np.empty(n * np.dtype(dtype).itemsize + 64, np.uint8)
+    start = -memory.ctypes.data % 64
+    return memory[start : start + n * np.dtype(dtype).itemsize].view(dtype)

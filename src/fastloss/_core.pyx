@@ -122,6 +122,7 @@ cdef extern from "pipeline.h" nogil:
         double smoothing, eps
         const void *class_weight
     ptrdiff_t fl_chunk(const fl_plan *plan)
+    int fl_needs_scratch(const fl_plan *plan)
     void *fl_scratch_new(const fl_plan *plan)
     void fl_scratch_free(void *scratch)
     ptrdiff_t fl_chunks_at_once(
@@ -307,16 +308,6 @@ cdef void run_chunks(
             plan, first * chunk, min((last + 1) * chunk, plan.size), chunk, scratch, &parts[first])
 
 
-cdef bint needs_scratch(const fl_plan *plan) noexcept nogil:
-    if plan.rowwise != NULL or not (plan.y.direct and plan.z.direct) or plan.w_scale != 1:
-        return True
-    if plan.weighted and not plan.w.direct:
-        return True
-    if plan.mode >= FL_LOSS and (not plan.out[0].direct or plan.out[0].streamed):
-        return True
-    return plan.mode >= FL_LOSS_GRAD and (not plan.out[1].direct or plan.out[1].streamed)
-
-
 cdef double elements_of(const fl_plan *plan, ptrdiff_t size) noexcept nogil:
     """Elements, or rows times classes."""
     return <double>size if plan.rowwise == NULL else <double>size * max(plan.classes, 1)
@@ -404,7 +395,7 @@ cdef int execute(const fl_plan *plan, int threads, bint weights, Total *total) e
     work.parts = <fl_part *>calloc(count, sizeof(fl_part))
     ready = work.stretches != NULL and work.scratch != NULL and work.parts != NULL
     try:
-        if ready and needs_scratch(plan):
+        if ready and fl_needs_scratch(plan):
             for thread in range(team):
                 work.scratch[thread] = fl_scratch_new(plan)
                 ready = ready and work.scratch[thread] != NULL
@@ -430,7 +421,7 @@ cdef int execute_one(const fl_plan *plan, bint weights, Total *total) except -1:
     part.sums[0] = [0, 0]
     part.sums[1] = [0, 0]
     part.flags = 0
-    if needs_scratch(plan):
+    if fl_needs_scratch(plan):
         scratch = fl_scratch_new(plan)
         if scratch == NULL:
             raise MemoryError("scratch space of the pass")

@@ -307,49 +307,70 @@ static const void *weights_at(const fl_plan *plan, ptrdiff_t start, ptrdiff_t n,
   return buffer;
 }
 
+static int in_place(const fl_output *to) { return to->direct && !to->streamed; }
+
+/* Elements before the first one that begins a line of an output, if there are two: stores to two
+ * arrays in turn take three times as long where they lie across lines. */
+static ptrdiff_t before_line(const fl_plan *plan, ptrdiff_t start, ptrdiff_t stop) {
+  if (outputs(plan->mode) < 2 || stop - start < FL_BLOCK || !in_place(&plan->out[0])) return 0;
+  const ptrdiff_t size = (ptrdiff_t)item_size(plan);
+  return (ptrdiff_t)(-(uintptr_t)(plan->out[0].data + start * size) % FL_LINE) / size;
+}
+
+int fl_needs_scratch(const fl_plan *plan) {
+  if (plan->rowwise || !plan->y.direct || !plan->z.direct) return 1;
+  if (plan->weighted && !(plan->w.direct && plan->w_scale == 1)) return 1;
+  for (int i = 0; i < outputs(plan->mode); i++)
+    if (!in_place(&plan->out[i])) return 1;
+  return 0;
+}
+
+/* Where nothing is converted: the kernel makes the blocks. */
+static int64_t run_direct(const fl_plan *plan, ptrdiff_t start, ptrdiff_t stop, fl_sum *sums) {
+  const ptrdiff_t bytes = start * (ptrdiff_t)item_size(plan);
+  const int results = outputs(plan->mode);
+  return plan->pointwise->run[plan->mode](
+      stop - start, plan->size - stop, 0, plan->y.data + bytes, plan->z.data + bytes,
+      plan->weighted ? plan->w.data + bytes : ones(plan->dtype), plan->weighted, plan->params,
+      plan->scale, results > 0 ? plan->out[0].data + bytes : NULL,
+      results > 1 ? plan->out[1].data + bytes : NULL, sums);
+}
+
 static int64_t run_pointwise(const fl_plan *plan, ptrdiff_t start, ptrdiff_t stop, void *scratch,
                              fl_sum *sums) {
+  const ptrdiff_t head = before_line(plan, start, stop);
+  if (!fl_needs_scratch(plan))
+    return (head ? run_direct(plan, start, start + head, sums) : 0) |
+           run_direct(plan, start + head, stop, sums);
   fl_pointwise_fn *kernel = plan->pointwise->run[plan->mode];
   const int reads_weights = plan->mode != FL_SUM, results = outputs(plan->mode);
-  int direct = plan->y.direct && plan->z.direct;
-  if (plan->weighted) direct = direct && plan->w.direct && plan->w_scale == 1;
-  int streamed = 0;
-  for (int i = 0; i < results; i++) {
-    streamed = streamed || plan->out[i].streamed;
-    direct = direct && plan->out[i].direct && !plan->out[i].streamed;
-  }
-  if (direct) { /* the kernel makes the blocks; no scratch space is needed */
-    const ptrdiff_t bytes = start * (ptrdiff_t)item_size(plan);
-    return kernel(stop - start, plan->size - stop, 0, plan->y.data + bytes, plan->z.data + bytes,
-                  plan->weighted ? plan->w.data + bytes : ones(plan->dtype), plan->weighted,
-                  plan->params, plan->scale, results > 0 ? plan->out[0].data + bytes : NULL,
-                  results > 1 ? plan->out[1].data + bytes : NULL, sums);
-  }
-  const ptrdiff_t blocks = blocks_at_once(plan);
+  const ptrdiff_t blocks = blocks_at_once(plan), size = (ptrdiff_t)item_size(plan);
+  const ptrdiff_t most = smaller(blocks * FL_BLOCK, stop - start);
   const pointwise_scratch buffer = pointwise_parts(scratch, blocks);
   const int y_stays = is_constant(plan, &plan->y), z_stays = is_constant(plan, &plan->z);
+  if (y_stays) load(plan, &plan->y, start, most, 0, buffer.y);
+  if (z_stays) load(plan, &plan->z, start, most, 0, buffer.z);
   int64_t flags = 0;
-  for (ptrdiff_t at = start; at < stop; at += blocks * FL_BLOCK) {
-    const ptrdiff_t n = smaller(blocks * FL_BLOCK, stop - at);
-    const int first = at == start;
-    const void *y = y_stays && !first ? buffer.y : operand_at(plan, &plan->y, at, n, buffer.y);
-    const void *z = z_stays && !first ? buffer.z : operand_at(plan, &plan->z, at, n, buffer.z);
+  for (ptrdiff_t at = start, n; at < stop; at += n) {
+    n = at == start && head ? head : smaller(most, stop - at);
+    const void *y = y_stays ? buffer.y : operand_at(plan, &plan->y, at, n, buffer.y);
+    const void *z = z_stays ? buffer.z : operand_at(plan, &plan->z, at, n, buffer.z);
     const void *w = reads_weights ? weights_at(plan, at, n, buffer.w) : NULL;
     void *out[2] = {NULL, NULL};
-    const size_t size = item_size(plan);
     for (int i = 0; i < results; i++)
-      out[i] = plan->out[i].direct && !plan->out[i].streamed ? plan->out[i].data + (size_t)at * size
-                                                             : (void *)buffer.out[i];
+      out[i] = in_place(&plan->out[i]) ? plan->out[i].data + at * size : (char *)buffer.out[i];
     flags |= kernel(n, plan->size - at - n, flags, y, z, w, plan->weighted, plan->params,
                     plan->scale, out[0], out[1], sums);
     for (int i = 0; i < results; i++) {
+      char *to = plan->out[i].data + at * size;
       if (plan->out[i].streamed)
-        stream(plan->out[i].data + (size_t)at * size, out[i], (size_t)n * size);
+        stream(to, out[i], (size_t)(n * size));
       else if (!plan->out[i].direct)
         store(plan, &plan->out[i], at, n, out[i]);
     }
   }
-  if (streamed) finish_streams();
+  for (int i = 0; i < results; i++)
+    if (plan->out[i].streamed) finish_streams();
   return flags;
 }
 

@@ -56,6 +56,8 @@ typedef struct {
  * for every number of threads. */
 ptrdiff_t fl_chunk(const fl_plan *plan);
 
+int fl_needs_scratch(const fl_plan *plan);
+
 /* Scratch space of one thread for this plan; NULL if there is no memory. */
 void *fl_scratch_new(const fl_plan *plan);
 void fl_scratch_free(void *scratch);
