@@ -114,6 +114,11 @@ def test_no_library_calls(listing: dict[str, list[str]]) -> None:
     assert not calling
 
 
+def test_no_mmx(listing: dict[str, list[str]]) -> None:
+    """Its registers are those of the x87 unit, which long doubles need."""
+    assert not [name for name in listing for line in listing[name] if re.search("%mm[0-7]", line)]
+
+
 def test_baseline_has_no_avx(listing: dict[str, list[str]]) -> None:
     """Code for older processors must not hold instructions that they lack."""
     wide = [

@@ -562,9 +562,7 @@ class _PointwiseCall(_Call):
     def pass_over(self, mode: str, out: list[Array], scale: float, w_scale: float, w: bool) -> Any:
         return _core.pointwise(
             self.index, self.record.cost, self.dtype.name, mode, self.shape, self.y, self.z, self.w,
-            tuple(out),
-            self.parameters, scale, w_scale, self.options.threads, w,
-            self.options.out is not None,
+            tuple(out), self.parameters, scale, w_scale, self.options.threads, w,
         )  # fmt: skip
 
     def run(self, mode: str, out: list[Array], scale: float = 1, w_scale: float = 1) -> Any:

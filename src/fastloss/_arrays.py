@@ -152,12 +152,7 @@ def check_out(
     but may not overlap it in any other way.
     """
     if out is None:
-        return [
-            np.empty(shape, dtype)
-            if like is None or shape != like.shape
-            else np.empty_like(like, dtype, subok=False)
-            for shape in shapes
-        ]
+        return [_core.empty(shape, dtype, like) for shape in shapes]
     if len(shapes) == 1:
         given, names = [out], ["out"]
     else:

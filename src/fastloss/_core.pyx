@@ -15,12 +15,13 @@ and the settings that all passes read are single integers.
 cimport cython
 cimport numpy as cnp
 from cpython.exc cimport PyErr_CheckSignals
+from cpython.pycapsule cimport PyCapsule_New
 from libc.math cimport INFINITY, fabs, isfinite, isinf, ldexp, sqrt
 from libc.stddef cimport ptrdiff_t
 from libc.stdint cimport (
     int8_t, int16_t, int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t)
 from libc.stdlib cimport calloc, free, malloc, realloc
-from libc.string cimport memset
+from libc.string cimport memset, strcpy
 
 from typing import NamedTuple
 
@@ -732,13 +733,9 @@ TARGETS = {"dense": FL_DENSE, "smoothed": FL_SMOOTHED, "sparse": FL_SPARSE}
 
 def pointwise(
     int kernel, double cost, str dtype, str mode, tuple shape, cnp.ndarray y, cnp.ndarray z, w,
-    tuple out, tuple params, double scale, double w_scale, int threads, bint weights_only=False,
-    bint existing=False
+    tuple out, tuple params, double scale, double w_scale, int threads, bint weights_only=False
 ):
-    """One pass of a pointwise loss over arrays that broadcast to `shape`, none of it empty.
-
-    `existing` says that `out` has been written to before: the system need not give it memory.
-    """
+    """One pass of a pointwise loss over arrays that broadcast to `shape`, none of it empty."""
     cdef fl_plan plan
     cdef Total total
     cdef Axes axes = axes_of(shape)
@@ -747,8 +744,7 @@ def pointwise(
     plan.scale = scale
     plan.w_scale = w_scale
     describe(&plan, &axes, y, -1, z, -1, w, out)
-    if existing:
-        set_streams(&plan, len(out), threads)
+    set_streams(&plan, len(out), threads)
     if plan.mode == FL_SUM and plan.weighted:
         plan.mode = FL_WSUM
     execute(&plan, threads, weights_only, &total)
@@ -1046,7 +1042,7 @@ Gradient and diagonal of the Hessian, in one pass."""
             if results is None:
                 return None
         self.fill(&plan, mode_of(call, reduction), &axes, y, z, weight, results)
-        if out is not None and not self.is_rowwise:
+        if not self.is_rowwise:
             set_streams(&plan, <int>len(results), threads)
         counted = weight is not None or (self.is_rowwise and self.ignores)
         divisor = 1
@@ -1131,11 +1127,9 @@ Gradient and diagonal of the Hessian, in one pass."""
                 ndim = cnp.PyArray_NDIM(z)
                 shape = cnp.PyArray_DIMS(z)
             if out is None:
-                if ndim > axes.ndim and not cnp.PyArray_IS_C_CONTIGUOUS(z):
-                    # Derivatives of rows lie like the scores.
-                    arrays.append(np.empty_like(z, cnp.PyArray_DescrFromType(type_number)))
-                else:
-                    arrays.append(cnp.PyArray_EMPTY(ndim, <cnp.npy_intp *>shape, type_number, 0))
+                # Derivatives of rows lie like the scores.
+                like = z if ndim > axes.ndim else None
+                arrays.append(new_result(ndim, shape, type_number, like))
                 continue
             given = out if count == 1 else out[i]
             if not cnp.PyArray_CheckExact(given):
@@ -1326,4 +1320,5 @@ cdef root(fl_plan *plan, Call call, int threads, double divisor, tuple results):
     return results[0] if call == GRAD else (value, results[0])
 
 
+include "_results.pxi"
 include "_accumulate.pxi"

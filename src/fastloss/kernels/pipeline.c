@@ -312,7 +312,7 @@ static int in_place(const fl_output *to) { return to->direct && !to->streamed; }
 /* Elements before the first one that begins a line of an output, if there are two: stores to two
  * arrays in turn take three times as long where they lie across lines. */
 static ptrdiff_t before_line(const fl_plan *plan, ptrdiff_t start, ptrdiff_t stop) {
-  if (outputs(plan->mode) < 2 || stop - start < FL_BLOCK || !in_place(&plan->out[0])) return 0;
+  if (outputs(plan->mode) < 2 || stop - start < 3 * FL_PART || !in_place(&plan->out[0])) return 0;
   const ptrdiff_t size = (ptrdiff_t)item_size(plan);
   return (ptrdiff_t)(-(uintptr_t)(plan->out[0].data + start * size) % FL_LINE) / size;
 }
