@@ -280,6 +280,29 @@ def test_large_output_that_is_there(dtype: str, offset: int) -> None:
     np.testing.assert_array_equal(around[offset + n :], 7)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize(
+    "name",
+    ["softmax_cross_entropy", "sparse_softmax_cross_entropy", "sparse_categorical_cross_entropy"],
+)
+def test_large_output_of_long_rows(name: str, dtype: str) -> None:
+    """As above, with rows that begin anywhere in a line, and one that is ignored."""
+    classes, sparse = 1061, name.startswith("sparse")
+    loss = fl.get(name, ignore_index=-100) if sparse else fl.get(name)
+    rows = (32 << 20) // np.dtype(dtype).itemsize // classes + 3
+    random = np.random.default_rng(7)
+    z = random.uniform(size=(rows, classes)).astype(dtype)
+    y = random.integers(0, classes, rows) if sparse else abs(z[::-1])
+    y[5] = -100 if sparse else 0
+    out = np.full((rows + 2, classes), 7, dtype)
+    pieces = [slice(i, i + 500) for i in range(0, rows, 500)]
+    for sent in (out[1:-1], None):
+        grad = loss.grad(y, z, reduction="sum", out=sent)
+        for at in pieces:
+            same_bits(grad[at], loss.grad(y[at], z[at], reduction="sum"))
+    assert (out[[0, -1]] == 7).all()
+
+
 @pytest.mark.parametrize("targets", ["alike", "integers", "one"])
 @BOTH
 @pytest.mark.parametrize("record", POINTWISE, ids=lambda r: r.name)

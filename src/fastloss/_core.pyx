@@ -123,6 +123,7 @@ cdef extern from "pipeline.h" nogil:
         double smoothing, eps
         const void *class_weight
     ptrdiff_t fl_chunk(const fl_plan *plan)
+    void fl_set_streams(fl_plan *plan, int threads)
     int fl_needs_scratch(const fl_plan *plan)
     void *fl_scratch_new(const fl_plan *plan)
     void fl_scratch_free(void *scratch)
@@ -179,15 +180,8 @@ cdef extern from *:
 cdef enum:
     # Elements below which giving up the interpreter's lock is not worth its price.
     NOGIL_ELEMENTS = 1024
-    # Outputs of so many bytes are in no cache when they are read again.
-    STREAM_BYTES = 32 << 20
-    # So many threads get more of the memory's bandwidth than fewer do, on most machines.
-    STREAM_THREADS = 4
     # Elements after which a pass first looks whether it is to be interrupted.
     SLICE_ELEMENTS = 1048576
-
-# Nanoseconds for an element, its gradient included, that are more than its memory takes.
-cdef double STREAM_COST = 0.4
 
 # Seconds between two looks for signals: each takes the interpreter's lock, for which it may wait.
 cdef double LOOK_SECONDS = 0.02
@@ -656,26 +650,6 @@ cdef int describe(
     return 0
 
 
-cdef void set_streams(fl_plan *plan, int outputs, int threads) noexcept:
-    """Have outputs that no cache would keep, and that replace no argument, written past caches.
-
-    Not where arithmetic takes longer than the memory: then that is done meanwhile, but not the
-    copying that it saves. Many threads wait for the memory whatever they compute.
-    """
-    cdef ptrdiff_t item = 4 if plan.dtype == FL_F32 else 8
-    cdef bint slow = plan.cost >= STREAM_COST and plan.mode == FL_SUM_GRAD
-    cdef const char *data
-    cdef int i
-    if plan.size * item < STREAM_BYTES or (slow and threads <= STREAM_THREADS):
-        return
-    for i in range(outputs):
-        data = plan.out[i].data
-        plan.out[i].streamed = (
-            plan.out[i].direct and data != plan.y.data and data != plan.z.data
-            and not (plan.weighted and data == plan.w.data)
-        )
-
-
 cdef void set_pointwise(
     fl_plan *plan, int kernel, double cost, fl_dtype dtype, fl_mode mode
 ) noexcept:
@@ -744,7 +718,7 @@ def pointwise(
     plan.scale = scale
     plan.w_scale = w_scale
     describe(&plan, &axes, y, -1, z, -1, w, out)
-    set_streams(&plan, len(out), threads)
+    fl_set_streams(&plan, threads)
     if plan.mode == FL_SUM and plan.weighted:
         plan.mode = FL_WSUM
     execute(&plan, threads, weights_only, &total)
@@ -777,6 +751,7 @@ def rowwise(
         NULL if class_weight is None else cnp.PyArray_DATA(<cnp.ndarray>class_weight)
     )
     describe(&plan, &axes, y, axis if plan.target == FL_DENSE else -1, z, axis, w, out)
+    fl_set_streams(&plan, threads)
     execute(&plan, threads, weights_only, &total)
     return result_of(&total)
 
@@ -1042,8 +1017,7 @@ Gradient and diagonal of the Hessian, in one pass."""
             if results is None:
                 return None
         self.fill(&plan, mode_of(call, reduction), &axes, y, z, weight, results)
-        if not self.is_rowwise:
-            set_streams(&plan, <int>len(results), threads)
+        fl_set_streams(&plan, threads)
         counted = weight is not None or (self.is_rowwise and self.ignores)
         divisor = 1
         if reduction == MEAN:

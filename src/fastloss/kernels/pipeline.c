@@ -17,7 +17,13 @@ enum {
   CHUNKS = 1024,           /* about the largest number of chunks, */
   LARGEST_CHUNK = 1 << 22, /* unless they had more elements: a signal waits for one to end */
   MOST_BLOCKS = 16,        /* that are loaded at once */
+  STREAM_BYTES = 32 << 20, /* outputs of so many are in no cache when they are read again */
+  STREAM_CLASSES = 1000,   /* fewer of them share too many lines with other rows */
+  STREAM_THREADS = 4,      /* more of them wait for the memory whatever they compute */
 };
+
+/* Nanoseconds for an element, its gradient included, that are more than its memory takes. */
+static const double STREAM_COST = 0.4;
 
 static size_t item_size(const fl_plan *plan) { return plan->dtype == FL_F32 ? 4 : 8; }
 
@@ -258,20 +264,33 @@ static void store(const fl_plan *plan, const fl_output *to, ptrdiff_t start, ptr
   }
 }
 
-/* Copies a block past the caches, which then need not read the lines that it replaces. */
+/* Copies bytes past the caches, which then need not read the lines that they replace. */
 static void stream(char *to, const char *from, size_t bytes) {
   size_t done = 0;
 #if defined(__SSE2__)
-  enum { LINE = 64, VECTOR = 16 };
-  const size_t head = -(uintptr_t)to % LINE;
+  const size_t head = -(uintptr_t)to % FL_LINE;
   if (head < bytes) {
     memcpy(to, from, head);
-    for (done = head; done + LINE <= bytes; done += LINE)
-      for (size_t i = done; i < done + LINE; i += VECTOR)
+    for (done = head; done + FL_LINE <= bytes; done += FL_LINE)
+      for (size_t i = done; i < done + FL_LINE; i += sizeof(__m128i))
         _mm_stream_si128((__m128i *)(to + i), _mm_loadu_si128((const __m128i *)(from + i)));
   }
 #endif
   memcpy(to + done, from + done, bytes - done);
+}
+
+static void stream_zeros(char *to, size_t bytes) {
+  size_t done = 0;
+#if defined(__SSE2__)
+  const size_t head = -(uintptr_t)to % FL_LINE;
+  if (head < bytes) {
+    memset(to, 0, head);
+    for (done = head; done + FL_LINE <= bytes; done += FL_LINE)
+      for (size_t i = done; i < done + FL_LINE; i += sizeof(__m128i))
+        _mm_stream_si128((__m128i *)(to + i), _mm_setzero_si128());
+  }
+#endif
+  memset(to + done, 0, bytes - done);
 }
 
 /* Makes streamed copies visible to other threads. */
@@ -738,7 +757,7 @@ static fl_rows results_at(const fl_plan *plan, int which, const position *start,
                           const fl_tile *tile, void *buffer, void *tails) {
   const fl_output *to = &plan->out[which];
   const ptrdiff_t class_stride = plan->out_class[which], size = (ptrdiff_t)item_size(plan);
-  if (lies_along(plan, to->native, class_stride, to->strides, start, tile))
+  if (!to->streamed && lies_along(plan, to->native, class_stride, to->strides, start, tile))
     return (fl_rows){to->data + offset(plan, to->strides, start) + tile->first * class_stride,
                      (char *)tails + FL_LANES * size, to->strides[plan->ndim - 1] / size, TAIL, 0};
   return (fl_rows){buffer, (char *)buffer + tile->whole * size, tile->classes, tile->classes, 0};
@@ -767,7 +786,9 @@ static void store_rows(const fl_plan *plan, int which, const position *start, co
   for (ptrdiff_t i = 0; i < tile->count; i++, advance(plan, &at, 1, 1)) {
     char *dst = to->data + offset(plan, to->strides, &at) + tile->first * stride;
     const char *src = body + i * from.step * size;
-    if (stride == size)
+    if (to->streamed)
+      stream(dst, src, (size_t)(n * size));
+    else if (stride == size)
       memcpy(dst, src, (size_t)(n * size));
     else
       copy(dst, 0, stride, src, 0, size, 1, n, (size_t)size);
@@ -925,7 +946,12 @@ static void place(const fl_plan *plan, int which, ptrdiff_t start, ptrdiff_t n,
     const ptrdiff_t rows = smaller(n - done, plan->shape[last] - at.index[last]);
     char *row = to->data + offset(plan, to->strides, &at);
     const int dense = stride == size && row_stride == row_size;
-    if (dense) memset(row, 0, (size_t)(rows * row_size));
+    if (dense && to->streamed) {
+      stream_zeros(row, (size_t)(rows * row_size));
+      finish_streams();
+    } else if (dense) {
+      memset(row, 0, (size_t)(rows * row_size));
+    }
     for (ptrdiff_t i = 0; i < rows; i++, row += row_stride, src += size) {
       const int64_t k = label[done + i];
       if (!dense) copy(row, 0, stride, zero, 0, 0, 1, plan->classes, (size_t)size);
@@ -1021,6 +1047,8 @@ static void run_rowwise(const fl_plan *plan, ptrdiff_t start, ptrdiff_t stop, pt
       add_rows(plan, smaller(step, n - i), (const char *)buffer->w + i * size, &part->sums[1]);
     }
   }
+  for (int i = 0; i < outputs(plan->mode); i++)
+    if (plan->out[i].streamed) finish_streams();
 }
 
 /* ---- the interface ---- */
@@ -1045,6 +1073,31 @@ ptrdiff_t fl_chunks_at_once(const fl_plan *plan, ptrdiff_t chunk, ptrdiff_t coun
   if (!plan->rowwise || !has_long_rows(plan) || !lies_in_planes(plan)) return 1;
   const ptrdiff_t most = 4 * LARGEST_CHUNK / (chunk * plan->classes);
   return larger(1, smaller(FL_MAX_ROWS / chunk, smaller(most, count / team)));
+}
+
+/* Whether the memory takes longer than the arithmetic, so that it pays to copy what is formed in a
+ * buffer. Of long rows, those whose exponentials are kept, or which are zeros around a label. */
+static int is_bound_by_memory(const fl_plan *plan, int threads) {
+  if (!plan->rowwise)
+    return plan->cost < STREAM_COST || plan->mode != FL_SUM_GRAD || threads > STREAM_THREADS;
+  return plan->classes >= STREAM_CLASSES &&
+         (picks(plan) || (plan->rowwise->scan[FL_ALONG] && runs_along(plan)));
+}
+
+static int may_stream(const fl_plan *plan, int which) {
+  const fl_output *to = &plan->out[which];
+  if (to->data == plan->y.data || to->data == plan->z.data) return 0;
+  if (plan->weighted && to->data == plan->w.data) return 0;
+  if (!plan->rowwise) return to->direct;
+  return which >= first_rate(plan) && to->native &&
+         plan->out_class[which] == (ptrdiff_t)item_size(plan);
+}
+
+void fl_set_streams(fl_plan *plan, int threads) {
+  const ptrdiff_t elements = plan->size * (plan->rowwise ? plan->classes : 1);
+  const int large = elements * (ptrdiff_t)item_size(plan) >= STREAM_BYTES;
+  for (int i = 0; i < outputs(plan->mode); i++)
+    plan->out[i].streamed = large && is_bound_by_memory(plan, threads) && may_stream(plan, i);
 }
 
 void fl_run(const fl_plan *plan, ptrdiff_t start, ptrdiff_t stop, ptrdiff_t chunk, void *scratch,

@@ -20,7 +20,7 @@ typedef struct {
 typedef struct {
   char *data;
   int native, direct;
-  int streamed; /* direct, and written past the caches */
+  int streamed; /* written past the caches */
   ptrdiff_t strides[FL_MAX_NDIM];
 } fl_output;
 
@@ -55,6 +55,9 @@ typedef struct {
 /* Elements (rows) in one chunk: chosen from the plan's size alone, so that results are the same
  * for every number of threads. */
 ptrdiff_t fl_chunk(const fl_plan *plan);
+
+/* Has outputs that no cache would keep written past caches, where so many threads gain by it. */
+void fl_set_streams(fl_plan *plan, int threads);
 
 int fl_needs_scratch(const fl_plan *plan);
 
