@@ -26,7 +26,9 @@
 /* Rows of a tile across, at most. */
 #define FL_MAX_ROWS 256
 /* Rows that are taken together along their classes, at most. */
-#define FL_ALONG_ROWS 32
+#define FL_ALONG_ROWS 16
+/* Blocks of FL_FOLD of their classes, at most. */
+#define FL_ALONG_BLOCKS 48
 /* Parts that a block of numbers is taken apart into, to be added up exactly. */
 #define FL_EXACT_PARTS 3
 /* Doubles of at least this times the scale of the block are: 2^-42 2^-42 2^-53 2^52. */

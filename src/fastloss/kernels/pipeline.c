@@ -795,6 +795,8 @@ static void store_rows(const fl_plan *plan, int which, const position *start, co
   }
 }
 
+_Static_assert(TILE_ELEMENTS / FL_FOLD + FL_ALONG_ROWS <= FL_ALONG_BLOCKS, "rows end in a block");
+
 /* FL_LANES times the same number. */
 static void fill_lanes(const fl_plan *plan, void *lanes, double x) {
   for (int j = 0; j < FL_LANES; j++) {

@@ -87,6 +87,21 @@ ALWAYS_INLINE T LOCAL(fold_lanes)(const T *x) {
 }
 _Static_assert(FL_LANES == 16, "four halvings lead to one number");
 
+/* Where the block of FL_FOLD classes ends that begins here, or what the tile has of it. */
+ALWAYS_INLINE ptrdiff_t LOCAL(end_of_block)(const fl_tile *tile, ptrdiff_t first) {
+  return tile->classes - first < FL_FOLD ? tile->classes : first + FL_FOLD;
+}
+
+/* Adds to pairs of the tile's rows what is left in the lanes of their blocks: the first block of
+ * each row, the second one of each, and so on. */
+ALWAYS_INLINE void LOCAL(add_lanes)(const fl_tile *tile, void *sum_, void *sum_lo_,
+                                    T (*lanes)[FL_LANES]) {
+  T *sum = (T *)sum_ + tile->row, *sum_lo = (T *)sum_lo_ + tile->row;
+  for (ptrdiff_t first = 0; first < tile->classes; first += FL_FOLD, lanes += tile->count)
+    for (ptrdiff_t i = 0; i < tile->count; i++)
+      PAIR_ADD(sum[i], sum_lo[i], LOCAL(fold_lanes)(lanes[i]));
+}
+
 /* The largest of FL_LANES numbers. */
 ALWAYS_INLINE T LOCAL(largest)(const T *x) {
   T pairs[8], quads[4];
@@ -316,13 +331,15 @@ ALWAYS_INLINE void KERNEL(softmax, exponentials_across)(int infinite, const fl_t
   SIMD for (int r = 0; r < FL_LANES; r++) tops[r] = found[r];
 }
 
-/* The same for the vectors of a row from class `block` on, up to FL_FOLD classes: sums of terms. */
+/* The same for a block of a row: sums of terms, and lanes of tops. */
 ALWAYS_INLINE void KERNEL(softmax, exponentials_along)(int infinite, const fl_tile *tile,
-                                                       ptrdiff_t i, ptrdiff_t block, ptrdiff_t stop,
-                                                       T *tops, T (*part)[FL_LANES]) {
+                                                       ptrdiff_t i, ptrdiff_t block, T *tops,
+                                                       T *lanes) {
   const LOCAL(row) z_row = LOCAL(row_of)(tile, &tile->z, i);
   const T max = ((const T *)tile->max)[tile->row + i];
-  T *row = (T *)tile->e + i * tile->e_step;
+  const ptrdiff_t stop = LOCAL(end_of_block)(tile, block);
+  T *row = (T *)tile->e + i * tile->e_step, part[FL_PARTS][FL_LANES];
+  LOCAL(clear_parts)(part);
   for (ptrdiff_t first = block; first < stop; first += FL_LANES) {
     const T *z = LOCAL(vector)(z_row, first);
     T *e = row + first, *sum = LOCAL(part_of)(part, first);
@@ -334,6 +351,40 @@ ALWAYS_INLINE void KERNEL(softmax, exponentials_along)(int infinite, const fl_ti
       sum[j] += is_top ? 0 : e[j];
     }
   }
+  LOCAL(fold_parts)(lanes, part);
+}
+
+/* Lanes of the terms and targets of such a block. */
+ALWAYS_INLINE void KERNEL(softmax, terms_along)(int kind, const fl_tile *tile, ptrdiff_t i,
+                                                ptrdiff_t block, I *seen, T *terms, T *targets) {
+  const ptrdiff_t row = tile->row + i, stop = LOCAL(end_of_block)(tile, block);
+  const T max = ((const T *)tile->max)[row], sharers = ((const T *)tile->sharers)[row];
+  const T smoothing = (T)tile->smoothing;
+  const I label = ((const I *)tile->label)[row];
+  const LOCAL(row) z_row = LOCAL(row_of)(tile, &tile->z, i);
+  const LOCAL(row) y_row = LOCAL(row_of)(tile, HAS_Y(kind) ? &tile->y : &tile->z, i);
+  T gaps[FL_PARTS][FL_LANES], totals[FL_PARTS][FL_LANES];
+  LOCAL(clear_parts)(gaps);
+  LOCAL(clear_parts)(totals);
+  for (ptrdiff_t first = block; first < stop; first += FL_LANES) {
+    const T *z = LOCAL(vector)(z_row, first);
+    const T *y = LOCAL(vector)(y_row, first);
+    const T *weight = (const T *)tile->class_weight + first;
+    const I class = (I)(tile->first + first);
+    T *gap = LOCAL(part_of)(gaps, first), *total = LOCAL(part_of)(totals, first);
+    if (HAS_Y(kind)) LOCAL(prefetch)(y_row.body + first, LOCAL(to_next_tile)(tile, &tile->y));
+    SIMD for (int j = 0; j < FL_LANES; j++) {
+      const T yj = HAS_Y(kind) ? y[j] : 0;
+      I flags = 0;
+      if (HAS_Y(kind)) CHECK_TRUE((yj < 0) | (yj == INF));
+      seen[j] |= flags;
+      const T t = LOCAL(target)(kind, weight[j], smoothing, sharers, yj, label, class + j, z[j]);
+      gap[j] += KERNEL(softmax, term)(t, z[j], max);
+      total[j] += t;
+    }
+  }
+  LOCAL(fold_parts)(terms, gaps);
+  LOCAL(fold_parts)(targets, totals);
 }
 
 ALWAYS_INLINE void KERNEL(softmax, accumulate_across)(int kind, fl_tile *tile) {
@@ -390,69 +441,32 @@ ALWAYS_INLINE void KERNEL(softmax, accumulate_across)(int kind, fl_tile *tile) {
   tile->flags |= LOCAL(any)(seen);
 }
 
-/* Adds to pairs of the tile's rows what is left in their lanes. */
-ALWAYS_INLINE void LOCAL(add_lanes)(const fl_tile *tile, void *sum_, void *sum_lo_,
-                                    T (*lanes)[FL_LANES]) {
-  T *sum = (T *)sum_ + tile->row, *sum_lo = (T *)sum_lo_ + tile->row;
-  for (ptrdiff_t i = 0; i < tile->count; i++)
-    PAIR_ADD(sum[i], sum_lo[i], LOCAL(fold_lanes)(lanes[i]));
-}
-
 ALWAYS_INLINE void KERNEL(softmax, accumulate_along)(int kind, fl_tile *tile) {
-  const T smoothing = (T)tile->smoothing;
-  T lanes[FL_ALONG_ROWS][FL_LANES], more_lanes[FL_ALONG_ROWS][FL_LANES];
+  T lanes[FL_ALONG_BLOCKS][FL_LANES], terms[FL_ALONG_BLOCKS][FL_LANES];
+  T targets[FL_ALONG_BLOCKS][FL_LANES], *all_tops = (T *)tile->tops + tile->row;
   T tops[FL_ALONG_ROWS][FL_LANES];
   I seen[FL_LANES] = {0};
-  for (ptrdiff_t block = 0; block < tile->classes; block += FL_FOLD) {
-    const ptrdiff_t rest = tile->classes - block, stop = block + (rest < FL_FOLD ? rest : FL_FOLD);
+  const T *max = (const T *)tile->max + tile->row;
+  for (ptrdiff_t i = 0; i < tile->count; i++)
+    SIMD for (int j = 0; j < FL_LANES; j++) tops[i][j] = 0;
+  for (ptrdiff_t block = 0, at = 0; block < tile->classes; block += FL_FOLD, at += tile->count) {
     for (ptrdiff_t i = 0; i < tile->count; i++) {
-      T part[FL_PARTS][FL_LANES];
-      LOCAL(clear_parts)(part);
-      if (block == 0) SIMD for (int j = 0; j < FL_LANES; j++) tops[i][j] = 0;
-      if (((const T *)tile->max)[tile->row + i] == INF)
-        KERNEL(softmax, exponentials_along)(1, tile, i, block, stop, tops[i], part);
+      if (max[i] == INF)
+        KERNEL(softmax, exponentials_along)(1, tile, i, block, tops[i], lanes[at + i]);
       else
-        KERNEL(softmax, exponentials_along)(0, tile, i, block, stop, tops[i], part);
-      LOCAL(fold_parts)(lanes[i], part);
+        KERNEL(softmax, exponentials_along)(0, tile, i, block, tops[i], lanes[at + i]);
     }
-    LOCAL(add_lanes)(tile, tile->sum, tile->sum_lo, lanes);
-    if (kind == FL_SPARSE) continue;
-    for (ptrdiff_t i = 0; i < tile->count; i++) {
-      const ptrdiff_t row = tile->row + i;
-      const T max = ((const T *)tile->max)[row], sharers = ((const T *)tile->sharers)[row];
-      const I label = ((const I *)tile->label)[row];
-      const LOCAL(row) z_row = LOCAL(row_of)(tile, &tile->z, i);
-      const LOCAL(row) y_row = LOCAL(row_of)(tile, HAS_Y(kind) ? &tile->y : &tile->z, i);
-      T gaps[FL_PARTS][FL_LANES], totals[FL_PARTS][FL_LANES];
-      LOCAL(clear_parts)(gaps);
-      LOCAL(clear_parts)(totals);
-      for (ptrdiff_t first = block; first < stop; first += FL_LANES) {
-        const T *z = LOCAL(vector)(z_row, first);
-        const T *y = LOCAL(vector)(y_row, first);
-        const T *weight = (const T *)tile->class_weight + first;
-        const I class = (I)(tile->first + first);
-        T *gap = LOCAL(part_of)(gaps, first), *total = LOCAL(part_of)(totals, first);
-        if (HAS_Y(kind)) LOCAL(prefetch)(y_row.body + first, LOCAL(to_next_tile)(tile, &tile->y));
-        SIMD for (int j = 0; j < FL_LANES; j++) {
-          const T yj = HAS_Y(kind) ? y[j] : 0;
-          I flags = 0;
-          if (HAS_Y(kind)) CHECK_TRUE((yj < 0) | (yj == INF));
-          seen[j] |= flags;
-          const T t =
-              LOCAL(target)(kind, weight[j], smoothing, sharers, yj, label, class + j, z[j]);
-          gap[j] += KERNEL(softmax, term)(t, z[j], max);
-          total[j] += t;
-        }
-      }
-      LOCAL(fold_parts)(lanes[i], gaps);
-      LOCAL(fold_parts)(more_lanes[i], totals);
-    }
-    LOCAL(add_lanes)(tile, tile->gap, tile->gap_lo, lanes);
-    LOCAL(add_lanes)(tile, tile->total, tile->total_lo, more_lanes);
+    for (ptrdiff_t i = 0; i < tile->count && kind != FL_SPARSE; i++)
+      KERNEL(softmax, terms_along)(kind, tile, i, block, seen, terms[at + i], targets[at + i]);
   }
-  T *all_tops = (T *)tile->tops + tile->row;
   for (ptrdiff_t i = 0; i < tile->count; i++) all_tops[i] += LOCAL(fold_lanes)(tops[i]);
-  if (kind == FL_SPARSE) KERNEL(softmax, sparse_along)(tile);
+  LOCAL(add_lanes)(tile, tile->sum, tile->sum_lo, lanes);
+  if (kind == FL_SPARSE) {
+    KERNEL(softmax, sparse_along)(tile);
+  } else {
+    LOCAL(add_lanes)(tile, tile->gap, tile->gap_lo, terms);
+    LOCAL(add_lanes)(tile, tile->total, tile->total_lo, targets);
+  }
   tile->flags |= LOCAL(any)(seen);
 }
 
@@ -737,55 +751,55 @@ STEPS(softmax, plain, FL_PLAIN)
   }                                                                                                \
                                                                                                    \
   ALWAYS_INLINE void KERNEL(name, terms_along)(int kind, int special, const fl_tile *tile,         \
-                                               ptrdiff_t i, ptrdiff_t block, ptrdiff_t stop,       \
-                                               T *lanes, I *seen) {                                \
+                                               ptrdiff_t i, T(*lanes)[FL_LANES], I *seen) {        \
     const T eps = (T)tile->eps, smoothing = (T)tile->smoothing;                                    \
     const T sharers = ((const T *)tile->sharers)[tile->row + i];                                   \
     const I label = ((const I *)tile->label)[tile->row + i];                                       \
     const LOCAL(row) z_row = LOCAL(row_of)(tile, &tile->z, i);                                     \
     const LOCAL(row) y_row = LOCAL(row_of)(tile, HAS_Y(kind) ? &tile->y : &tile->z, i);            \
-    T part[FL_PARTS][FL_LANES];                                                                    \
-    LOCAL(clear_parts)(part);                                                                      \
-    for (ptrdiff_t first = block; first < stop; first += FL_LANES) {                               \
-      const T *z = LOCAL(vector)(z_row, first);                                                    \
-      const T *y = LOCAL(vector)(y_row, first);                                                    \
-      const T *weight = (const T *)tile->class_weight + first;                                     \
-      const I class = (I)(tile->first + first);                                                    \
-      T *sum = LOCAL(part_of)(part, first);                                                        \
-      LOCAL(prefetch)(z_row.body + first, LOCAL(to_next_tile)(tile, &tile->z));                    \
-      if (HAS_Y(kind)) LOCAL(prefetch)(y_row.body + first, LOCAL(to_next_tile)(tile, &tile->y));   \
-      SIMD for (int j = 0; j < FL_LANES; j++) {                                                    \
-        T loss, grad, hess;                                                                        \
-        const I unusual =                                                                          \
-            KERNEL(name, element)(kind, special, z[j], HAS_Y(kind) ? y[j] : 0, eps, smoothing,     \
-                                  weight[j], sharers, label, class + j, &loss, &grad, &hess);      \
-        seen[j] |= LOCAL(suspicion)(kind, y[j], z[j]) | (special ? unusual : 0);                   \
-        sum[j] += loss;                                                                            \
+    for (ptrdiff_t first = 0; first < tile->classes;) {                                            \
+      const ptrdiff_t stop = LOCAL(end_of_block)(tile, first);                                     \
+      T part[FL_PARTS][FL_LANES];                                                                  \
+      LOCAL(clear_parts)(part);                                                                    \
+      for (; first < stop; first += FL_LANES) {                                                    \
+        const T *z = LOCAL(vector)(z_row, first);                                                  \
+        const T *y = LOCAL(vector)(y_row, first);                                                  \
+        const T *weight = (const T *)tile->class_weight + first;                                   \
+        const I class = (I)(tile->first + first);                                                  \
+        T *sum = LOCAL(part_of)(part, first);                                                      \
+        LOCAL(prefetch)(z_row.body + first, LOCAL(to_next_tile)(tile, &tile->z));                  \
+        if (HAS_Y(kind)) LOCAL(prefetch)(y_row.body + first, LOCAL(to_next_tile)(tile, &tile->y)); \
+        SIMD for (int j = 0; j < FL_LANES; j++) {                                                  \
+          T loss, grad, hess;                                                                      \
+          const I unusual =                                                                        \
+              KERNEL(name, element)(kind, special, z[j], HAS_Y(kind) ? y[j] : 0, eps, smoothing,   \
+                                    weight[j], sharers, label, class + j, &loss, &grad, &hess);    \
+          seen[j] |= LOCAL(suspicion)(kind, y[j], z[j]) | (special ? unusual : 0);                 \
+          sum[j] += loss;                                                                          \
+        }                                                                                          \
       }                                                                                            \
+      LOCAL(fold_parts)(*lanes, part);                                                             \
+      lanes += tile->count;                                                                        \
     }                                                                                              \
-    LOCAL(fold_parts)(lanes, part);                                                                \
   }                                                                                                \
                                                                                                    \
   ALWAYS_INLINE void KERNEL(name, accumulate_along)(int kind, fl_tile *tile) {                     \
-    T lanes[FL_ALONG_ROWS][FL_LANES];                                                              \
+    T lanes[FL_ALONG_BLOCKS][FL_LANES];                                                            \
     int usual = kind == FL_PLAIN;                                                                  \
     I seen[FL_LANES] = {0};                                                                        \
-    for (ptrdiff_t block = 0; block < tile->classes; block += FL_FOLD) {                           \
-      const ptrdiff_t rest = tile->classes - block;                                                \
-      const ptrdiff_t stop = block + (rest < FL_FOLD ? rest : FL_FOLD);                            \
-      for (ptrdiff_t i = 0; i < tile->count; i++) {                                                \
-        if (usual) {                                                                               \
-          I here[FL_LANES] = {0};                                                                  \
-          KERNEL(name, terms_along)(kind, 1, tile, i, block, stop, lanes[i], here);                \
-          usual = LOCAL(any)(here) >= 0;                                                           \
-        }                                                                                          \
-        if (!usual) KERNEL(name, terms_along)(kind, 0, tile, i, block, stop, lanes[i], seen);      \
+    for (ptrdiff_t i = 0; i < tile->count; i++) {                                                  \
+      if (usual) {                                                                                 \
+        I here[FL_LANES] = {0};                                                                    \
+        KERNEL(name, terms_along)(kind, 1, tile, i, lanes + i, here);                              \
+        usual = LOCAL(any)(here) >= 0;                                                             \
       }                                                                                            \
-      LOCAL(add_lanes)(tile, tile->gap, tile->gap_lo, lanes);                                      \
+      if (!usual) KERNEL(name, terms_along)(kind, 0, tile, i, lanes + i, seen);                    \
     }                                                                                              \
+    LOCAL(add_lanes)(tile, tile->gap, tile->gap_lo, lanes);                                        \
     if (LOCAL(any)(seen) < 0) tile->flags |= LOCAL(check_along)(kind, tile);                       \
     tile->checked = 1;                                                                             \
   }                                                                                                \
+                                                                                                   \
   ALWAYS_INLINE void KERNEL(name, rates_across)(int kind, int wants_hess, fl_tile *tile) {         \
     const T eps = (T)tile->eps, smoothing = (T)tile->smoothing;                                    \
     const T *rate = tile->rate, *sharers = tile->sharers;                                          \
