@@ -590,3 +590,16 @@ def test_representation() -> None:
     assert repr(folded("mse", [0.0], [0.0], by=["a"])) == (
         "<fastloss.Accumulator of squared_error: 1 rows, 1 groups>"
     )
+
+
+@pytest.mark.parametrize("dtype", ["int8", "uint8", "int16", "int64", "uint64"])
+def test_groups_that_appear_late(dtype: str) -> None:
+    """Keys are numbered piece by piece; most pieces have none that is new."""
+    by = np.ones(10_000, dtype)
+    for at, key in ((4095, 7), (4096, 5), (8191, 7), (8192, 9), (9999, 3)):
+        by[at] = key
+    z = np.arange(10_000.0)
+    a = folded("mae", np.zeros(10_000), z, by=by)
+    assert a.result() == {
+        key: {"absolute_error": z[by == key].mean()} for key in np.unique(by).tolist()
+    }

@@ -34,6 +34,8 @@ cdef extern from "fold.h" nogil:
 cdef enum:
     # Rows in one share of a thread.
     FOLD_CHUNK = 16384
+    # Nanoseconds for ordering a row by its group; for its value of each loss another one.
+    GROUPING = 2
     # Groups of a batch above which threads would spend more on their own sums than they save.
     TEAM_GROUPS = 4096
 
@@ -220,8 +222,8 @@ cdef class Fold:
         cdef ptrdiff_t jobs = (n + FOLD_CHUNK - 1) // FOLD_CHUNK, groups = self.fold.groups
         cdef ptrdiff_t width = self.fold.width, counters = self.fold.counters
         cdef ptrdiff_t losses = self.fold.losses, k, j
-        cdef int team = self.team_size(threads, jobs), t
-        cdef Share share = [&self.fold, n, team, self.nanoseconds(), NULL, NULL, NULL, NULL, NULL]
+        cdef int team = self.team_size(n, threads, jobs), t
+        cdef Share share = [&self.fold, n, team, self.nanoseconds(n), NULL, NULL, NULL, NULL, NULL]
         cdef bint ready
         share.stretches = <fl_stretch *>calloc(team, sizeof(fl_stretch))
         share.scratch = <void **>calloc(team, sizeof(void *))
@@ -259,22 +261,21 @@ cdef class Fold:
             free(share.flags)
         return 0
 
-    cdef double nanoseconds(self) noexcept:
+    cdef double nanoseconds(self, ptrdiff_t n) noexcept:
         """About how long one thread takes."""
         cdef double total = 0
         cdef int i
         for i in range(self.fold.losses):
             total += nanoseconds_of(&self.folded[i].plan)
+        if self.fold.group != NULL:
+            total += n * (GROUPING + self.fold.losses)
         return total
 
-    cdef int team_size(self, int threads, ptrdiff_t jobs) noexcept:
-        """Threads to ask for: as many as any of the losses would."""
-        cdef int most = 1, i
-        if self.fold.groups > TEAM_GROUPS:
+    cdef int team_size(self, ptrdiff_t n, int threads, ptrdiff_t jobs) noexcept:
+        """Threads to ask for: 1 for small work."""
+        if self.fold.groups > TEAM_GROUPS or self.nanoseconds(n) < FL_TEAM_WORK:
             return 1
-        for i in range(self.fold.losses):
-            most = max(most, team_size(&self.folded[i].plan, threads, jobs))
-        return most
+        return <int>min(<ptrdiff_t>min(threads, processors), jobs)
 
 
 # What the members of a team share: each has sums of its own.
@@ -542,8 +543,8 @@ def number_values(const integer[:] x, integer lowest, ptrdiff_t span):
     cdef cnp.ndarray numbers
     cdef int32_t *to
     cdef int32_t *number_of = <int32_t *>malloc(span * sizeof(int32_t))
-    cdef int32_t count = 0
-    cdef ptrdiff_t i, offset
+    cdef int32_t count = 0, new
+    cdef ptrdiff_t i, offset, stop, done = 0
     cdef list values = []
     if number_of == NULL:
         raise MemoryError(f"numbers of {span} values")
@@ -552,15 +553,21 @@ def number_values(const integer[:] x, integer lowest, ptrdiff_t span):
         numbers = cnp.PyArray_EMPTY(1, dims, cnp.NPY_INT32, 0)
         to = <int32_t *>cnp.PyArray_DATA(numbers)
         memset(number_of, 0xff, span * sizeof(int32_t))
-        with nogil:
-            for i in range(x.shape[0]):
+        while done < x.shape[0]:
+            stop = min(done + 4096, x.shape[0])
+            new = 0
+            with nogil:  # most pieces have no value that was not seen before
+                for i in range(done, stop):
+                    to[i] = number_of[<ptrdiff_t>(<uint64_t>x[i] - <uint64_t>lowest)]
+                    new |= to[i]
+            for i in range(done, stop if new < 0 else done):
                 offset = <ptrdiff_t>(<uint64_t>x[i] - <uint64_t>lowest)
                 if number_of[offset] < 0:
                     number_of[offset] = count
                     count += 1
-                    with gil:
-                        values.append(x[i])
+                    values.append(x[i])
                 to[i] = number_of[offset]
+            done = stop
     finally:
         free(number_of)
     return numbers, values
