@@ -152,7 +152,7 @@ def check_out(
     but may not overlap it in any other way.
     """
     if out is None:
-        return [_core.empty(shape, dtype, like) for shape in shapes]
+        return _core.new_results(shapes, dtype, like) if shapes else []
     if len(shapes) == 1:
         given, names = [out], ["out"]
     else:

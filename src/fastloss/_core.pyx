@@ -23,6 +23,7 @@ from libc.stdint cimport (
 from libc.stdlib cimport calloc, free, malloc, realloc
 from libc.string cimport memset, strcpy
 
+from math import prod
 from typing import NamedTuple
 
 import numpy as np
@@ -1077,6 +1078,22 @@ Gradient and diagonal of the Hessian, in one pass."""
             return same_shape(y, ndim, cnp.PyArray_DIMS(z))
         return same_shape(y, axes.ndim, <cnp.npy_intp *>axes.length)
 
+    cdef tuple new_results(self, int count, bint losses, const Axes *axes, cnp.ndarray z):
+        """Losses, derivatives, or both; derivatives of rows lie like the scores."""
+        cdef int type_number = number(computation(z)), ndim = cnp.PyArray_NDIM(z)
+        cdef cnp.ndarray like = z if ndim > axes.ndim else None
+        cdef cnp.ndarray last, first
+        if losses:
+            first = new_result(axes.ndim, <const cnp.npy_intp *>axes.length, type_number, None)
+            if count == 1:
+                return (first,)
+        last = new_result(ndim, cnp.PyArray_DIMS(z), type_number, like)
+        if count == 1:
+            return (last,)
+        if not losses:
+            first = new_result(ndim, cnp.PyArray_DIMS(z), type_number, like)
+        return (first, last)
+
     cdef tuple results(
         self, Call call, Reduction reduction, out, const Axes *axes, cnp.ndarray y, cnp.ndarray z,
         weight
@@ -1091,7 +1108,17 @@ Gradient and diagonal of the Hessian, in one pass."""
         cdef const cnp.npy_intp *shape
         cdef list arrays = []
         cdef cnp.ndarray array
-        if out is not None and count == 2 and not (type(out) is tuple and len(out) == 2):
+        cdef cnp.npy_intp size
+        if out is None:
+            size = cnp.PyArray_SIZE(z) * (4 if computation(z) == FL_F32 else 8)
+            if not is_large(size, count):
+                return self.new_results(count, losses, axes, z)
+            before = PyDataMem_SetHandler(RESULT_MEMORY)
+            try:
+                return self.new_results(count, losses, axes, z)
+            finally:
+                PyDataMem_SetHandler(before)
+        if count == 2 and not (type(out) is tuple and len(out) == 2):
             return None
         for i in range(count):
             if i == 0 and losses:
@@ -1100,11 +1127,6 @@ Gradient and diagonal of the Hessian, in one pass."""
             else:
                 ndim = cnp.PyArray_NDIM(z)
                 shape = cnp.PyArray_DIMS(z)
-            if out is None:
-                # Derivatives of rows lie like the scores.
-                like = z if ndim > axes.ndim else None
-                arrays.append(new_result(ndim, shape, type_number, like))
-                continue
             given = out if count == 1 else out[i]
             if not cnp.PyArray_CheckExact(given):
                 return None

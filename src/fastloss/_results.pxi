@@ -19,8 +19,11 @@ cdef extern from "results.h":
     void *fl_result_resized(void *unused, void *result, size_t size) noexcept
     void fl_result_free(void *unused, void *result, size_t size) noexcept
 
-# Bytes of a result below which the C library's memory is as fast.
-cdef double LARGE_RESULT = 1 << 20
+cdef enum:
+    # Bytes of a result below which its memory makes no difference.
+    LARGE_RESULT = 1 << 17
+    # The same for two: stores to them in turn are slow if their lines begin with other elements.
+    LARGE_PAIR = 1 << 14
 
 cdef PyDataMem_Handler result_memory
 strcpy(result_memory.name, b"fastloss")
@@ -30,7 +33,12 @@ result_memory.allocator = PyDataMemAllocator(
 cdef object RESULT_MEMORY = PyCapsule_New(&result_memory, "mem_handler", NULL)
 
 
-cdef cnp.ndarray new_array(
+cdef bint is_large(double size, int count) noexcept:
+    """Whether so many results of so many bytes gain by memory of their own."""
+    return size >= (LARGE_RESULT if count == 1 else LARGE_PAIR)
+
+
+cdef cnp.ndarray new_result(
     int ndim, const cnp.npy_intp *shape, int type_number, cnp.ndarray like
 ):
     """An array in C order, or with the memory layout of `like`, which has the same shape."""
@@ -39,28 +47,16 @@ cdef cnp.ndarray new_array(
     return np.empty_like(like, cnp.PyArray_DescrFromType(type_number), subok=False)
 
 
-cdef cnp.ndarray new_result(
-    int ndim, const cnp.npy_intp *shape, int type_number, cnp.ndarray like
-):
-    cdef double size = 4 if type_number == cnp.NPY_FLOAT32 else 8
-    cdef int axis
-    for axis in range(ndim):
-        size *= shape[axis]
-    if size < LARGE_RESULT:
-        return new_array(ndim, shape, type_number, like)
-    before = PyDataMem_SetHandler(RESULT_MEMORY)
+def new_results(list shapes, dtype, like=None):
+    """Arrays of these shapes, as `numpy.empty`; those of that of `like` have its memory layout."""
+    cdef double size = max([prod(shape) for shape in shapes]) * dtype.itemsize
+    before = PyDataMem_SetHandler(RESULT_MEMORY) if is_large(size, <int>len(shapes)) else None
     try:
-        return new_array(ndim, shape, type_number, like)
+        return [
+            np.empty_like(like, dtype, subok=False)
+            if like is not None and like.shape == shape else np.empty(shape, dtype)
+            for shape in shapes
+        ]
     finally:
-        PyDataMem_SetHandler(before)
-
-
-def empty(tuple shape, dtype, like=None):
-    """As `numpy.empty`, with the memory layout of `like` if it has the same shape."""
-    cdef cnp.npy_intp lengths[64]
-    cdef int ndim = <int>len(shape), axis
-    for axis in range(ndim):
-        lengths[axis] = shape[axis]
-    return new_result(
-        ndim, lengths, number(FL_F32 if dtype == np.float32 else FL_F64),
-        like if like is not None and (<object>like).shape == shape else None)
+        if before is not None:
+            PyDataMem_SetHandler(before)

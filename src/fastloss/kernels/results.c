@@ -16,26 +16,29 @@
 #include "aligned.h"
 
 enum {
-  PLACES = 4,
+  LARGE = 1 << 17, /* bytes; less the C library does not ask the system for */
+  PLACES = 8,
   MOST_KEPT = 256 << 20, /* bytes */
-  LENT = 16 << 20,       /* as many bytes, or more, the system may take */
+  MOST_OWN = 64 << 20,   /* of those that the system may not take, as the C library keeps at most */
   HUGE_PAGE = 2 << 20,
 };
 
 /* Of a result's memory; lies before its first line. */
 typedef struct {
   char *start;
-  size_t length, room; /* as a whole, and for the result */
+  size_t length; /* of pages; 0 if it is the C library's */
+  size_t room;   /* for the result */
+  int lent;      /* the system may take it */
 } head;
 
 static head *head_of(void *result) { return (head *)((char *)result - FL_LINE); }
 
-/* ---- the system's part ---- */
+/* ---- pages of the system ---- */
 
 #if defined(__linux__) && defined(MADV_FREE) && defined(MADV_HUGEPAGE)
 
 /* The result begins with a huge page, if it has any. */
-static void *reserve(size_t size) {
+static void *map(size_t size) {
   const size_t page = (size_t)sysconf(_SC_PAGESIZE), slack = size < HUGE_PAGE ? 0 : HUGE_PAGE;
   if (size > SIZE_MAX - 2 * page - slack) return NULL;
   const size_t length = page + (size + page - 1) / page * page;
@@ -50,48 +53,55 @@ static void *reserve(size_t size) {
     (void)madvise(start + page, length - page, MADV_HUGEPAGE);
   }
   char *result = start + page;
-  *head_of(result) = (head){start, length, length - page};
+  *head_of(result) = (head){start, length, length - page, 0};
   return result;
 }
 
-static void *reserve_zeros(size_t size) { return reserve(size); }
-
-static void release(void *result) {
+static void unmap(void *result) {
   const head at = *head_of(result);
   (void)munmap(at.start, at.length);
 }
 
-/* Lets the system take the result's whole huge pages until they are written to again. Returns
- * whether the result may be kept. */
+/* Lets the system take whole huge pages until they are written to again; 0 if it does not. */
 static int lend(void *result) {
-  const size_t room = head_of(result)->room;
-  return room < LENT || madvise(result, room / HUGE_PAGE * HUGE_PAGE, MADV_FREE) == 0;
+  const size_t length = head_of(result)->room / HUGE_PAGE * HUGE_PAGE;
+  return head_of(result)->lent = madvise(result, length, MADV_FREE) == 0;
 }
+
+enum { MAPS = 1 };
 
 #else
 
-static void *reserve(size_t size) {
-  if (size > SIZE_MAX - 2 * FL_LINE) return NULL;
-  char *start = fl_aligned_new(FL_LINE + size);
-  if (!start) return NULL;
-  char *result = start + FL_LINE;
-  *head_of(result) = (head){start, FL_LINE + size, size};
-  return result;
+static void *map(size_t size) {
+  (void)size;
+  return NULL;
 }
-
-static void *reserve_zeros(size_t size) {
-  void *result = reserve(size);
-  return result ? memset(result, 0, size) : NULL;
-}
-
-static void release(void *result) { fl_aligned_free(head_of(result)->start); }
-
+static void unmap(void *result) { (void)result; }
 static int lend(void *result) {
   (void)result;
   return 0;
 }
 
+enum { MAPS = 0 };
+
 #endif
+
+static void *reserve(size_t size) {
+  if (MAPS && size >= LARGE) return map(size);
+  if (size > SIZE_MAX - 2 * FL_LINE) return NULL;
+  char *start = fl_aligned_new(FL_LINE + size);
+  if (!start) return NULL;
+  char *result = start + FL_LINE;
+  *head_of(result) = (head){start, 0, size, 0};
+  return result;
+}
+
+static void release(void *result) {
+  if (head_of(result)->length > 0)
+    unmap(result);
+  else
+    fl_aligned_free(head_of(result)->start);
+}
 
 /* ---- what is kept ---- */
 
@@ -99,7 +109,7 @@ static int lend(void *result) {
 static struct {
   char taken;
   int count;
-  size_t bytes;
+  size_t bytes, own_bytes; /* all, and those not lent */
   void *results[PLACES];
 } kept;
 
@@ -109,7 +119,10 @@ static void leave_kept(void) { __atomic_clear(&kept.taken, __ATOMIC_RELEASE); }
 
 static void *take_out(int place) {
   void *result = kept.results[place];
-  kept.bytes -= head_of(result)->length;
+  head *at = head_of(result);
+  kept.bytes -= at->length;
+  if (!at->lent) kept.own_bytes -= at->length;
+  at->lent = 0;
   kept.count--;
   for (int i = place; i < kept.count; i++) kept.results[i] = kept.results[i + 1];
   return result;
@@ -117,7 +130,7 @@ static void *take_out(int place) {
 
 /* The smallest one with room for the result, if it is not much larger. */
 static void *recall(size_t size) {
-  if (!take_kept()) return NULL;
+  if (size < LARGE || !take_kept()) return NULL;
   int best = -1;
   size_t most = size + size / 4;
   for (int i = 0; i < kept.count; i++) {
@@ -131,15 +144,23 @@ static void *recall(size_t size) {
   return result;
 }
 
+/* Results that are large, or too many, are lent: writing to them again takes a little longer. */
 static void keep(void *result) {
   const size_t length = head_of(result)->length;
-  if (length > MOST_KEPT || !lend(result) || !take_kept()) {
+  if (length == 0 || length > MOST_KEPT || !take_kept()) {
+    release(result);
+    return;
+  }
+  const int own = length < MOST_OWN / 2 && kept.own_bytes + length <= MOST_OWN;
+  if (!own && !lend(result)) {
+    leave_kept();
     release(result);
     return;
   }
   while (kept.count == PLACES || kept.bytes + length > MOST_KEPT) release(take_out(0));
   kept.results[kept.count++] = result;
   kept.bytes += length;
+  if (own) kept.own_bytes += length;
   leave_kept();
 }
 
@@ -162,7 +183,9 @@ void *fl_result_new(void *unused, size_t size) {
 
 void *fl_result_zeroed(void *unused, size_t count, size_t size) {
   (void)unused;
-  return size > 0 && count > SIZE_MAX / size ? NULL : reserve_zeros(count * size);
+  if (size > 0 && count > SIZE_MAX / size) return NULL;
+  void *result = reserve(count * size);
+  return result ? memset(result, 0, count * size) : NULL;
 }
 
 void *fl_result_resized(void *unused, void *result, size_t size) {
