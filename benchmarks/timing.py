@@ -16,7 +16,7 @@ LEAST = 2e-3
 # OpenMP program do so for 8 ms). Then the threads of the next one sleep, and their caches are cold:
 # what is measured comes after some calls that are not.
 REST = 12e-3
-WARM = 1e-3
+WARM, WARM_CALLS = 1e-3, 3
 # A call that has been timed for this long, and three times at least, takes no more turns.
 ENOUGH = 0.25
 FEWEST = 3
@@ -50,9 +50,12 @@ def best_times(
             if turn >= FEWEST and spent[name] > ENOUGH and not name.startswith(always):
                 continue
             time.sleep(REST)
-            start = time.perf_counter()
-            while best[name] < LONG and time.perf_counter() - start < WARM:
+            start, calls_made = time.perf_counter(), 0
+            while best[name] < LONG and (
+                calls_made < WARM_CALLS or time.perf_counter() - start < WARM
+            ):
                 call()
+                calls_made += 1
             start = time.perf_counter()
             for _ in range(counts[name]):
                 call()
