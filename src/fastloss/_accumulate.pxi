@@ -222,8 +222,9 @@ cdef class Fold:
         cdef ptrdiff_t jobs = (n + FOLD_CHUNK - 1) // FOLD_CHUNK, groups = self.fold.groups
         cdef ptrdiff_t width = self.fold.width, counters = self.fold.counters
         cdef ptrdiff_t losses = self.fold.losses, k, j
-        cdef int team = self.team_size(n, threads, jobs), t
-        cdef Share share = [&self.fold, n, team, self.nanoseconds(n), NULL, NULL, NULL, NULL, NULL]
+        cdef double nanoseconds = self.nanoseconds(n)
+        cdef int team = 1 if groups > TEAM_GROUPS else team_size(nanoseconds, threads, jobs), t
+        cdef Share share = [&self.fold, n, team, nanoseconds, NULL, NULL, NULL, NULL, NULL]
         cdef bint ready
         share.stretches = <fl_stretch *>calloc(team, sizeof(fl_stretch))
         share.scratch = <void **>calloc(team, sizeof(void *))
@@ -270,12 +271,6 @@ cdef class Fold:
         if self.fold.group != NULL:
             total += n * (GROUPING + self.fold.losses)
         return total
-
-    cdef int team_size(self, ptrdiff_t n, int threads, ptrdiff_t jobs) noexcept:
-        """Threads to ask for: 1 for small work."""
-        if self.fold.groups > TEAM_GROUPS or self.nanoseconds(n) < FL_TEAM_WORK:
-            return 1
-        return <int>min(<ptrdiff_t>min(threads, processors), jobs)
 
 
 # What the members of a team share: each has sums of its own.

@@ -314,9 +314,9 @@ cdef double nanoseconds_of(const fl_plan *plan) noexcept nogil:
     return elements_of(plan, plan.size) * plan.cost * (1 if plan.dtype == FL_F32 else 2)
 
 
-cdef int team_size(const fl_plan *plan, int threads, ptrdiff_t jobs) noexcept:
-    """Threads to ask for: 1 for small work."""
-    if nanoseconds_of(plan) < FL_TEAM_WORK:
+cdef int team_size(double nanoseconds, int threads, ptrdiff_t jobs) noexcept:
+    """Threads to ask for, for what takes one thread so long: 1 for small work."""
+    if nanoseconds < FL_TEAM_WORK:
         return 1
     return <int>min(<ptrdiff_t>min(threads, processors), jobs)
 
@@ -382,7 +382,7 @@ cdef int execute(const fl_plan *plan, int threads, bint weights, Total *total) e
     cdef ptrdiff_t count = (plan.size + chunk - 1) // chunk
     if count == 1:
         return execute_one(plan, weights, total)
-    cdef int team = team_size(plan, threads, count), thread
+    cdef int team = team_size(nanoseconds_of(plan), threads, count), thread
     cdef ptrdiff_t at_once = fl_chunks_at_once(plan, chunk, count, team)
     cdef Work work = Work(plan, chunk, count, at_once, team, weights, NULL, NULL, NULL)
     cdef bint ready
