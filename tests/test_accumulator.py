@@ -470,6 +470,29 @@ def test_groups(kind: str, groups: int) -> None:
 
 
 @pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("targets", ["int8", "float64", "column"])
+@pytest.mark.parametrize("groups", [3, 400, 2000])
+@pytest.mark.parametrize("losses", [["mae"], ["mae", "mse", "huber"], ["rmse", "mae", "rmse"]])
+def test_losses_do_not_depend_on_others(
+    losses: list[str], groups: int, targets: str, weighted: bool
+) -> None:
+    """Losses of one list share their operands, whatever these are and however rows are ordered."""
+    y, z, w = arrays(20_000, "float32")
+    y = np.rint(4 * y).astype(np.int8) if targets == "int8" else y.astype(np.float64)
+    y = np.stack([y, y + 1], axis=1)[:, 0] if targets == "column" else y
+    by = np.random.default_rng(3).integers(0, groups, 20_000)
+    labelled = {f"{i} {name}": name for i, name in enumerate(losses)}
+    together = folded(labelled, y, z, w if weighted else None, by=by)
+    sums, whole = together.sums(), folded(labelled, y, z, w if weighted else None)
+    for label, name in labelled.items():
+        assert together.total().sums()[label] == whole.sums()[label]
+        for group in range(min(groups, 20)):
+            rows = by == group
+            alone = folded({label: name}, y[rows], z[rows], w[rows] if weighted else None)
+            assert sums[group][label] == alone.sums()[label]
+
+
+@pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("spread", [0, 8, 30, 120])
 @pytest.mark.parametrize("groups", [1, 20, 1000, 3000])

@@ -24,7 +24,7 @@ from typing import Any
 import pyarrow as pa
 from pyarrow import csv, parquet
 
-BATCH_ROWS = 1 << 17
+BATCH_ROWS = 1 << 18
 # "nan" is not among them: NaN is a value and goes through the losses.
 _CSV_NULLS = ["", "NA", "N/A", "n/a", "#N/A", "NULL", "Null", "null", "None"]
 _DELIMITERS = {".csv": ",", ".tsv": "\t", ".tab": "\t"}

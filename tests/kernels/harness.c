@@ -248,17 +248,24 @@ static void run_pass(bytes b, const fl_table *table) {
   free(plan);
 }
 
-/* ---- exact sums: of blocks of numbers, of any bits or near each other, and of one by one ---- */
+/* ---- exact sums: of blocks of numbers, of any bits or of one or two magnitudes, and of one by
+ * one ---- */
 
 static void add_up(bytes b, const fl_table *table) {
   const fl_dtype dtype = (fl_dtype)below(&b, FL_DTYPES);
   const ptrdiff_t n = (ptrdiff_t)below(&b, FL_BLOCK + 1);
   const size_t size = (size_t)n * (dtype == FL_F32 ? sizeof(float) : sizeof(double));
-  const int near = (int)below(&b, 2), exponent = (int)below(&b, 256) - 128;
+  enum { ANY, FEW_BITS, TWO_MAGNITUDES };
+  const unsigned kind = below(&b, 3), gap = below(&b, 160);
+  const int exponent = (int)below(&b, 256) - 128;
   void *x = fresh(size), *wide = fresh((size_t)n * sizeof(double));
   fill(&b, x, size);
-  for (ptrdiff_t i = 0; near && i < n; i++) {
-    const double v = ldexp((int)next(&b) - 128, exponent);
+  for (ptrdiff_t i = 0; kind != ANY && i < n; i++) {
+    int old;
+    const double any = frexp(element(x, i, dtype), &old), bits = isfinite(any) ? any : 1;
+    const int byte = (int)next(&b);
+    const double v = kind == FEW_BITS ? ldexp(byte - 128, exponent)
+                                      : ldexp(bits, exponent - (byte % 2 ? (int)gap : 0));
     if (dtype == FL_F32)
       ((float *)x)[i] = (float)v;
     else

@@ -1,68 +1,79 @@
 /* Sums without rounding errors, for one dtype and one instruction set.
  *
  * A block of numbers is taken apart by the error-free extraction of Rump, Ogita and Oishi, Accurate
- * floating-point summation, SIAM J. Sci. Comput. 31 (2008): for a power of two s >= 2 sum |x|,
- * q = (x + s) - s is x rounded to a multiple of 2^-53 s. All q add up exactly in a double, in any
- * order, and x - q is exact too. These rests, at most 2^10 in a block, are at most 2^-53 s each,
- * so the next s is 2^-42 times the last. */
+ * floating-point summation, SIAM J. Sci. Comput. 31 (2008). Let p be the bits of a significand, 24
+ * or 53, and s a power of two of more than sum |x|. Then q = (x + s) - s is x rounded to a multiple
+ * of 2^-p s, all q add up exactly, in any order, and x - q is exact and at most 2^-p s. */
 
-_Static_assert(FL_BLOCK <= 1024, "the rests of a block, twice, add up to no more than the next s");
+/* Numbers that are added up in a lane before it is emptied into doubles. The next s is twice what
+ * as many rests add up to, at most. */
+#define RUN (sizeof(T) == 4 ? FL_PART : FL_BLOCK)
+#define NEXT_SCALE (sizeof(T) == 4 ? 0x1p-19 : 0x1p-42)
+_Static_assert(FL_PART / FL_LANES <= 16 && FL_BLOCK <= 1024, "twice the rests are the next scale");
 
-/* Extracts a part of v, adds it to sum, and leaves the rest in v. */
-#define EXTRACT(v, s, sum)        \
-  do {                            \
-    const double q = (v + s) - s; \
-    sum += q;                     \
-    v -= q;                       \
-  } while (0)
+/* The sum of a lane of each part. */
+typedef struct {
+  T part[FL_EXACT_PARTS][FL_LANES], least[FL_LANES];
+} LOCAL(lanes);
 
-/* Floats are taken apart into two parts, doubles into three. The last part needs no extraction: the
- * rests are added as they are, which is exact if all numbers are multiples of 2^-53 times the s of
- * that part. That holds for zero and for magnitudes of `finest` or more. Returns whether there are
- * others, which make the sums useless. */
-static int LOCAL(extract)(ptrdiff_t n, const void *x_, double s1, double *sums) {
-  enum { THREE = sizeof(T) == 8 };
-  const T *x = x_, *x_half = x + n / 2;
-  const double s2 = s1 * 0x1p-42;
-  const T finest = (T)(THREE ? s1 * FL_FINEST : s2 * 0x1p-53 * 0x1p23);
-  double a1 = 0, a2 = 0, a3 = 0, b1 = 0, b2 = 0, b3 = 0;
-  I finer = 0;
-  _Pragma(
-      "omp simd reduction(+ : a1, a2, a3, b1, b2, b3) reduction(| : finer)") for (ptrdiff_t i = 0;
-                                                                                  i < n / 2; i++) {
-    double a = (double)x[i], b = (double)x_half[i]; /* two halves, so that neither waits */
-    EXTRACT(a, s1, a1);
-    EXTRACT(b, s1, b1);
-    if (THREE) {
-      EXTRACT(a, s2, a2);
-      EXTRACT(b, s2, b2);
+/* Adds a vector. `least` is the number before the smallest magnitude so far; before 0 comes NaN,
+ * which is smaller than none. */
+ALWAYS_INLINE void LOCAL(add_vector)(const T *x, T s1, T s2, LOCAL(lanes) * sum) {
+  SIMD for (int j = 0; j < FL_LANES; j++) {
+    const T before = FN(of_bits)(FN(bits)(ABS(x[j])) - 1);
+    const T first = (x[j] + s1) - s1, rest = x[j] - first, second = (rest + s2) - s2;
+    sum->part[0][j] += first;
+    sum->part[1][j] += second;
+    sum->part[2][j] += rest - second;
+    sum->least[j] = before < sum->least[j] ? before : sum->least[j];
+  }
+}
+
+/* Takes numbers apart into three parts. The last one needs no extraction: the rests are added as
+ * they are, which is exact if all numbers are multiples of 2^-p times what they add up to at most.
+ * That holds for zero and for magnitudes of `finest` or more. Returns whether there are others,
+ * which make the sums useless. */
+static int LOCAL(extract)(ptrdiff_t n, const void *x_, double s, double *sums) {
+  const T *x = x_, s1 = (T)s, s2 = (T)(s * NEXT_SCALE);
+  const T finest = (T)(s * (sizeof(T) == 4 ? FL_FINEST_FLOAT : FL_FINEST));
+  LOCAL(lanes) sum;
+  double totals[FL_EXACT_PARTS][FL_LANES] = {{0}};
+  for (int j = 0; j < FL_LANES; j++) sum.least[j] = INF;
+  for (ptrdiff_t start = 0; start < n; start += RUN) {
+    const ptrdiff_t stop = start + RUN < n ? start + RUN : n;
+    ptrdiff_t i = start;
+    memset(sum.part, 0, sizeof sum.part);
+    for (; i + FL_LANES <= stop; i += FL_LANES) LOCAL(add_vector)(x + i, s1, s2, &sum);
+    if (i < stop) {
+      T filled[FL_LANES] = {0};
+      memcpy(filled, x + i, (size_t)(stop - i) * sizeof(T));
+      LOCAL(add_vector)(filled, s1, s2, &sum);
     }
-    a3 += a;
-    b3 += b;
-    finer |= (ABS(x[i]) < finest) & (x[i] != 0);
-    finer |= (ABS(x_half[i]) < finest) & (x_half[i] != 0);
+    for (int part = 0; part < FL_EXACT_PARTS; part++)
+      SIMD for (int j = 0; j < FL_LANES; j++) totals[part][j] += (double)sum.part[part][j];
   }
-  if (n % 2) {
-    double a = (double)x[n - 1];
-    EXTRACT(a, s1, a1);
-    if (THREE) EXTRACT(a, s2, a2);
-    a3 += a;
-    finer |= (ABS(x[n - 1]) < finest) & (x[n - 1] != 0);
-  }
-  sums[0] = a1 + b1, sums[1] = a2 + b2, sums[2] = a3 + b3;
-  return finer != 0;
+  sums[0] = LOCAL(sum_of)(totals[0]);
+  sums[1] = LOCAL(sum_of)(totals[1]);
+  sums[2] = LOCAL(sum_of)(totals[2]);
+  T least = INF;
+  for (int j = 0; j < FL_LANES; j++) least = sum.least[j] < least ? sum.least[j] : least;
+  return least < FN(of_bits)(FN(bits)(finest) - (finest > 0));
 }
 
 /* The sum of magnitudes of n <= FL_BLOCK numbers, rounding errors included; not finite if one of
  * them is not. */
 static double LOCAL(magnitude)(ptrdiff_t n, const void *x_) {
+  enum { VECTORS = 4 }; /* so that none waits for the one before */
   const T *x = x_;
-  T sums[FL_LANES] = {0};
+  T sums[VECTORS][FL_LANES] = {{0}};
   ptrdiff_t i = 0;
-  for (; i + FL_LANES <= n; i += FL_LANES)
-    SIMD for (int j = 0; j < FL_LANES; j++) sums[j] += ABS(x[i + j]);
-  double total = 0;
-  for (int j = 0; j < FL_LANES; j++) total += (double)sums[j];
+  for (; i + VECTORS * FL_LANES <= n; i += VECTORS * FL_LANES)
+    for (int v = 0; v < VECTORS; v++)
+      SIMD for (int j = 0; j < FL_LANES; j++) sums[v][j] += ABS(x[i + v * FL_LANES + j]);
+  double lanes[FL_LANES];
+  SIMD for (int j = 0; j < FL_LANES; j++) lanes[j] =
+      (double)((sums[0][j] + sums[1][j]) + (sums[2][j] + sums[3][j]));
+  double total = LOCAL(sum_of)(lanes);
   for (; i < n; i++) total += (double)ABS(x[i]);
   return total;
 }
@@ -83,4 +94,5 @@ static void LOCAL(gather)(ptrdiff_t n, const void *x_, const int32_t *order, voi
   SIMD for (ptrdiff_t i = 0; i < n; i++) to[i] = x[order[i]];
 }
 
-#undef EXTRACT
+#undef RUN
+#undef NEXT_SCALE

@@ -31,8 +31,9 @@
 #define FL_ALONG_BLOCKS 48
 /* Parts that a block of numbers is taken apart into, to be added up exactly. */
 #define FL_EXACT_PARTS 3
-/* Doubles of at least this times the scale of the block are: 2^-42 2^-42 2^-53 2^52. */
+/* Doubles of at least this times the scale of their block are, and such floats: see exactsum.h. */
 #define FL_FINEST 0x1p-85
+#define FL_FINEST_FLOAT 0x1p-40
 #define FL_MAX_PARAMS 4
 #define FL_MAX_NDIM 64
 

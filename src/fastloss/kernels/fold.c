@@ -7,16 +7,18 @@
 enum {
   FEW_ROWS = 24, /* of a group in a chunk; with less, ordering them does not pay */
   MAX_GROUPS = FL_FOLD_ROWS / FEW_ROWS,
-  PARTS = 4, /* of a chunk, counted side by side, so that rows of one group need not wait */
+  PARTS = 4,    /* of a chunk, counted side by side, so that rows of one group need not wait */
+  OPERANDS = 2, /* of a loss: ordering these pays where there are more losses */
 };
 
 /* Arrays of one element for each row of a chunk, and the plans of the losses for that chunk. */
 typedef struct {
   double losses[FL_FOLD_ROWS], w[FL_FOLD_ROWS], counted_w[FL_FOLD_ROWS];
   double values[FL_FOLD_ROWS], ordered[FL_FOLD_ROWS];
+  double y[FL_FOLD_ROWS], z[FL_FOLD_ROWS], ordered_y[FL_FOLD_ROWS], ordered_z[FL_FOLD_ROWS];
   double wide[FL_BLOCK];
   int64_t label[FL_FOLD_ROWS];
-  int32_t order[FL_FOLD_ROWS], place[PARTS][MAX_GROUPS], end[MAX_GROUPS];
+  int32_t order[FL_FOLD_ROWS], next[PARTS][MAX_GROUPS], end[MAX_GROUPS];
   int losses_count;
   struct {
     fl_plan plan;
@@ -60,42 +62,51 @@ static double number_at(fl_dtype dtype, const void *x, ptrdiff_t i) {
   return dtype == FL_F32 ? (double)((const float *)x)[i] : ((const double *)x)[i];
 }
 
-/* ---- adding the values of a chunk to the cells of their groups ---- */
-
 /* Rows of a chunk: how many, and the group of each; NULL if there is one group only. */
 typedef struct {
   ptrdiff_t n;
   const int32_t *group;
-  int ordered; /* `order` and `end` are set */
+  int ordered;  /* `order` and `end` are set */
+  int in_order; /* and so lie the losses */
 } chunk;
 
-/* Positions of the rows, ordered by group. */
-static void order_rows(const fl_fold *fold, const chunk *rows, fold_scratch *own) {
-  const ptrdiff_t length = rows->n / PARTS, groups = fold->groups;
+/* ---- rows in the order of their groups ---- */
+
+/* Where the rows of each group begin, for each part of the chunk, and where they end. */
+static void count_groups(const fl_fold *fold, const chunk *rows, fold_scratch *own) {
+  const ptrdiff_t length = rows->n / PARTS;
   const int32_t *group = rows->group;
   int32_t before = 0;
-  for (int part = 0; part < PARTS; part++)
-    memset(own->place[part], 0, (size_t)groups * sizeof own->place[part][0]);
+  memset(own->next, 0, sizeof own->next);
   for (ptrdiff_t i = 0; i < length; i++)
-    for (int part = 0; part < PARTS; part++) own->place[part][group[part * length + i]]++;
-  for (ptrdiff_t i = PARTS * length; i < rows->n; i++) own->place[0][group[i]]++;
-  for (ptrdiff_t g = 0; g < groups; g++) {
+    for (int part = 0; part < PARTS; part++) own->next[part][group[part * length + i]]++;
+  for (ptrdiff_t i = PARTS * length; i < rows->n; i++) own->next[PARTS - 1][group[i]]++;
+  for (ptrdiff_t g = 0; g < fold->groups; g++) {
     for (int part = 0; part < PARTS; part++) {
-      const int32_t count = own->place[part][g];
-      own->place[part][g] = before;
+      const int32_t count = own->next[part][g];
+      own->next[part][g] = before;
       before += count;
     }
     own->end[g] = before;
   }
+}
+
+/* Positions of the rows, ordered by group. */
+static void order_rows(const fl_fold *fold, const chunk *rows, fold_scratch *own) {
+  const ptrdiff_t length = rows->n / PARTS;
+  const int32_t *group = rows->group;
+  count_groups(fold, rows, own);
   for (ptrdiff_t i = 0; i < length; i++) {
     for (int part = 0; part < PARTS; part++) {
       const ptrdiff_t row = part * length + i;
-      own->order[own->place[part][group[row]]++] = (int32_t)row;
+      own->order[own->next[part][group[row]]++] = (int32_t)row;
     }
   }
   for (ptrdiff_t i = PARTS * length; i < rows->n; i++)
-    own->order[own->place[0][group[i]]++] = (int32_t)i;
+    own->order[own->next[PARTS - 1][group[i]]++] = (int32_t)i;
 }
+
+/* ---- adding the values of a chunk to the cells of their groups ---- */
 
 static void add(const fl_fold *fold, fl_dtype dtype, ptrdiff_t n, const void *x, double *wide,
                 fl_exact *cell) {
@@ -118,12 +129,14 @@ static void add_by_group(const fl_fold *fold, const chunk *rows, fl_dtype dtype,
     }
     return;
   }
-  fold->table->gather[dtype](rows->n, x, own->order, own->ordered);
+  if (!rows->in_order) {
+    fold->table->gather[dtype](rows->n, x, own->order, own->ordered);
+    x = own->ordered;
+  }
   ptrdiff_t first = 0;
   for (ptrdiff_t g = 0; g < fold->groups; first = own->end[g++])
-    add(fold, dtype, own->end[g] - first,
-        (const char *)own->ordered + (size_t)first * item_size(dtype), own->wide,
-        cell + g * fold->width);
+    add(fold, dtype, own->end[g] - first, (const char *)x + (size_t)first * item_size(dtype),
+        own->wide, cell + g * fold->width);
 }
 
 static void count_rows(const fl_fold *fold, const chunk *rows, const fold_scratch *own,
@@ -141,6 +154,39 @@ static void count_rows(const fl_fold *fold, const chunk *rows, const fold_scratc
 
 /* ---- the losses of a chunk ---- */
 
+static void point_to(fl_operand *x, const void *data, size_t size) {
+  x->data = data;
+  x->native = x->direct = 1;
+  x->strides[0] = (ptrdiff_t)size;
+}
+
+static const void *elements(const fl_operand *x, ptrdiff_t start, ptrdiff_t n, void *buffer) {
+  const char *data = x->data + start * x->strides[0];
+  if (x->direct) return data;
+  x->load(buffer, n, 1, data, 0, x->strides[0], 1, n);
+  return buffer;
+}
+
+/* Losses of elements share their operands: those of loss i, of which the losses after it of the
+ * same dtype take them as well, in the order of their groups if there is one. */
+static void share_operands(const fl_fold *fold, int i, ptrdiff_t start, const chunk *rows,
+                           fold_scratch *own) {
+  const fl_plan *whole = &fold->folded[i].plan;
+  const size_t size = item_size(whole->dtype);
+  const void *y = elements(&whole->y, start, rows->n, own->y);
+  const void *z = elements(&whole->z, start, rows->n, own->z);
+  if (rows->ordered && fold->losses > OPERANDS) {
+    fold->table->gather[whole->dtype](rows->n, y, own->order, own->ordered_y);
+    fold->table->gather[whole->dtype](rows->n, z, own->order, own->ordered_z);
+    y = own->ordered_y, z = own->ordered_z;
+  }
+  for (; i < fold->losses && fold->folded[i].plan.dtype == whole->dtype; i++) {
+    point_to(&own->of_loss[i].plan.y, y, size);
+    point_to(&own->of_loss[i].plan.z, z, size);
+  }
+}
+
+/* Rows of a loss of rows. */
 static void move_to(fl_operand *to, const fl_operand *from, ptrdiff_t start) {
   to->data = from->data + start * from->strides[0];
   to->native = from->native;
@@ -148,18 +194,22 @@ static void move_to(fl_operand *to, const fl_operand *from, ptrdiff_t start) {
   to->strides[0] = from->strides[0];
 }
 
-/* Forms the losses of n rows from `start` on. Returns flags. */
-static int64_t run_loss(const fl_fold *fold, int i, ptrdiff_t start, ptrdiff_t n,
+/* Forms the losses of a chunk from row `start` on. Returns flags. */
+static int64_t run_loss(const fl_fold *fold, int i, ptrdiff_t start, const chunk *rows,
                         fold_scratch *own) {
   const fl_plan *whole = &fold->folded[i].plan;
   fl_plan *plan = &own->of_loss[i].plan;
   fl_part part = {.flags = 0};
-  move_to(&plan->y, &whole->y, start);
-  move_to(&plan->z, &whole->z, start);
-  plan->y_class = whole->y_class;
-  plan->z_class = whole->z_class;
-  plan->size = plan->shape[0] = n;
-  fl_run(plan, 0, n, n, own->of_loss[i].scratch, &part);
+  if (whole->rowwise) {
+    move_to(&plan->y, &whole->y, start);
+    move_to(&plan->z, &whole->z, start);
+    plan->y_class = whole->y_class;
+    plan->z_class = whole->z_class;
+  } else if (i > 0 && fold->folded[i - 1].plan.dtype != plan->dtype) {
+    share_operands(fold, i, start, rows, own);
+  }
+  plan->size = plan->shape[0] = rows->n;
+  fl_run(plan, 0, rows->n, rows->n, own->of_loss[i].scratch, &part);
   return part.flags;
 }
 
@@ -194,15 +244,22 @@ static const double *load_weights(const fl_fold *fold, ptrdiff_t start, ptrdiff_
 
 static void run_chunk(const fl_fold *fold, ptrdiff_t start, ptrdiff_t n, fold_scratch *own,
                       fl_exact *cells, int64_t *counts, int64_t *flags) {
-  const chunk rows = {n, fold->group ? fold->group + start : NULL, fold->groups <= MAX_GROUPS};
+  const int ordered = fold->group && fold->groups <= MAX_GROUPS;
+  const int of_elements = fold->losses > 0 && !fold->folded[0].plan.rowwise;
+  chunk rows = {n, fold->group ? fold->group + start : NULL, ordered, 0};
   const double *w = load_weights(fold, start, n, own);
-  if (rows.group && rows.ordered) order_rows(fold, &rows, own);
+  if (ordered) order_rows(fold, &rows, own);
+  if (of_elements) share_operands(fold, 0, start, &rows, own);
   count_rows(fold, &rows, own, counts);
   if (w) add_by_group(fold, &rows, FL_F64, w, own, cells);
+  if (ordered && of_elements && fold->losses > OPERANDS) {
+    rows.in_order = 1;
+    if (w) w = own->ordered; /* as they were just added up */
+  }
   for (int i = 0; i < fold->losses; i++) {
     const fl_folded *loss = &fold->folded[i];
     const double *counted = w;
-    flags[i] |= run_loss(fold, i, start, n, own);
+    flags[i] |= run_loss(fold, i, start, &rows, own);
     if (loss->own_cell) {
       counted = leave_out_ignored(fold, i, start, &rows, w, own, counts + loss->own_count);
       if (w) add_by_group(fold, &rows, FL_F64, counted, own, cells + loss->own_cell);

@@ -3,8 +3,10 @@
 #include <math.h>
 #include <string.h>
 
-enum { FEWEST = 12 };  /* numbers below which extraction does not pay */
-#define LARGE 0x1p1000 /* beyond this the parts might overflow */
+enum { FEWEST = 12 }; /* numbers below which extraction does not pay */
+/* Beyond these the parts might overflow. */
+#define LARGE 0x1p1000
+#define LARGE_FLOAT 0x1p120
 
 void fl_exact_add(fl_exact *sum, double x) {
   uint64_t bits;
@@ -49,36 +51,44 @@ static void add_each(fl_exact *sum, ptrdiff_t n, const double *x) {
     if (x[i] != 0) fl_exact_add(sum, x[i]);
 }
 
-/* A power of two of more than twice x, even if x is twice too small. */
+/* A power of two of more than x, even if x is a sixteenth too small. */
 static double scale_of(double x) {
   uint64_t bits;
+  x *= 1.0625;
   memcpy(&bits, &x, sizeof bits);
-  bits = (bits & UINT64_C(0x7ff) << 52) + (UINT64_C(3) << 52);
+  bits = (bits & UINT64_C(0x7ff) << 52) + (UINT64_C(1) << 52);
   memcpy(&x, &bits, sizeof x);
   return x;
 }
 
+/* Adds the parts of numbers, unless some are too small beside the others: then it returns 0. */
+static int add_parts(fl_exact *sum, const fl_table *table, fl_dtype dtype, ptrdiff_t n,
+                     const void *x, double scale) {
+  double parts[FL_EXACT_PARTS];
+  if (table->extract[dtype](n, x, scale, parts)) return 0;
+  add_each(sum, FL_EXACT_PARTS, parts);
+  return 1;
+}
+
 void fl_exact_add_block(fl_exact *sum, const fl_table *table, fl_dtype dtype, ptrdiff_t n,
                         const void *x, double *wide) {
-  double parts[FL_EXACT_PARTS];
   const double magnitude = n < FEWEST ? INFINITY : table->magnitude[dtype](n, x);
-  const double s = scale_of(magnitude);
+  const double scale = scale_of(magnitude);
   if (magnitude == 0) return;
-  if (magnitude < LARGE && !table->extract[dtype](n, x, s, parts)) {
-    add_each(sum, FL_EXACT_PARTS, parts);
+  if (magnitude < (dtype == FL_F32 ? LARGE_FLOAT : LARGE) &&
+      add_parts(sum, table, dtype, n, x, scale))
     return;
-  }
   table->widen[dtype](n, x, NULL, wide);
   if (!(magnitude < LARGE)) {
     add_each(sum, n, wide);
     return;
   }
+  if (dtype == FL_F32 && add_parts(sum, table, FL_F64, n, wide, scale)) return;
   /* The few numbers that are too small beside the others go one by one. */
   for (ptrdiff_t i = 0; i < n; i++) {
-    if (fabs(wide[i]) >= s * FL_FINEST || wide[i] == 0) continue;
+    if (fabs(wide[i]) >= scale * FL_FINEST || wide[i] == 0) continue;
     fl_exact_add(sum, wide[i]);
     wide[i] = 0;
   }
-  (void)table->extract[FL_F64](n, wide, s, parts);
-  add_each(sum, FL_EXACT_PARTS, parts);
+  (void)add_parts(sum, table, FL_F64, n, wide, scale);
 }
