@@ -241,6 +241,50 @@ def test_class_major_scores_of_many_rows(record: Record, classes: int) -> None:
             same_bits(loss(y, np.asfortranarray(s.z)), plain[2])
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("classes", [2049, 2100, 2500])
+def test_class_major_scores_of_many_classes(isa: str, classes: int, dtype: str) -> None:  # noqa: ARG001
+    """Planes whose exponentials are formed anew for the derivatives."""
+    rows = 300
+    s = sample(BY_NAME["softmax_cross_entropy"], dtype, (rows,), classes=classes)
+    z = s.z.copy()
+    z[1, ::3] = -np.inf
+    z[2, 7] = z[3, [5, classes - 1]] = np.inf
+    z[4, 9] = np.nan
+    z[5] = 1
+    labels = np.random.default_rng(1).integers(0, classes, rows)
+    labels[1], labels[6] = 0, -1
+    weight = np.linspace(0.5, 2, classes)
+    for loss, y in (
+        (fl.softmax_cross_entropy, s.y),
+        (fl.get("softmax_cross_entropy", class_weight=weight, label_smoothing=0.1), s.y),
+        (fl.get("sparse_softmax_cross_entropy", ignore_index=-1), labels),
+        (fl.get("sparse_softmax_cross_entropy", ignore_index=-1, class_weight=weight), labels),
+        (fl.get("sparse_softmax_cross_entropy", ignore_index=-1, label_smoothing=0.1), labels),
+    ):
+        planes = np.asfortranarray(y), np.asfortranarray(z)
+        for got, wanted in zip(
+            (*loss.value_and_grad(*planes, sample_weight=s.w), *loss.grad_and_hess(*planes)),
+            (*loss.value_and_grad(y, z, sample_weight=s.w), *loss.grad_and_hess(y, z)),
+            strict=True,
+        ):
+            same_bits(got, wanted)
+        same_bits(loss(*planes, reduction="none"), loss(y, z, reduction="none"))
+        same_bits(loss.grad(*planes, out=planes[1]), loss.grad(y, z))
+
+
+@pytest.mark.parametrize("rows", [4200, 13000])
+def test_class_major_scores_from_memory(rows: int) -> None:
+    """More than caches hold, so that exponentials which there is room for are formed anew."""
+    s = sample(BY_NAME["sparse_softmax_cross_entropy"], "float32", (rows,), classes=1000)
+    for got, wanted in zip(
+        fl.sparse_softmax_cross_entropy.value_and_grad(s.y, np.asfortranarray(s.z)),
+        fl.sparse_softmax_cross_entropy.value_and_grad(s.y, s.z),
+        strict=True,
+    ):
+        same_bits(got, wanted)
+
+
 @BY_ROW
 def test_derivatives_lie_like_the_scores(record: Record) -> None:
     loss = fl.get(record.name)

@@ -102,8 +102,10 @@ enum { FL_TARGET_KERNELS = FL_PLAIN + 1 };
 /* Labels that are no class. */
 enum { FL_IGNORED = -1, FL_NO_CLASS = -2 };
 
-/* How a row-wise loss fills vectors: with a class of several rows, or with classes of one row. */
-typedef enum { FL_ACROSS, FL_ALONG, FL_LAYOUTS } fl_layout;
+/* How a row-wise loss fills vectors: with a class of several rows, or with classes of one row. The
+ * first way has another one for planes that do not stay in a cache from one step to the next: each
+ * is read from begin to end, and no exponentials are kept. Where it is NULL, the first is taken. */
+typedef enum { FL_ACROSS, FL_PLANES, FL_ALONG, FL_LAYOUTS } fl_layout;
 
 /* An operand or result of a tile. Across, the plane of class k is at body + k * step. Along, row i
  * has its whole vectors at body + i * step and what is left of its classes, filled up to a vector,
@@ -129,7 +131,8 @@ typedef struct {
   const void *class_weight; /* of the tile's classes */
   fl_rows z, y;             /* scores or probabilities, dense targets; only read */
   fl_rows grad, hess;       /* results */
-  void *e;                  /* exponentials; along, rows e_step apart, 0 if none are kept */
+  void *e;                  /* exponentials; along, rows e_step apart, 0 if none are kept; of
+                               planes, room for sums */
   void *label, *w;          /* of the rows of the group */
   int wants_grad, wants_hess;
   int weighs_classes; /* whether a class weight may be other than 1 */
@@ -145,13 +148,14 @@ typedef struct {
 typedef void fl_tile_fn(fl_tile *tile);
 
 /* A row-wise loss in steps. For a group of rows: begin; scan of each tile; accumulate of each
- * tile; finish; derive of each tile. Steps that a loss does not need are NULL. `again` restores
- * the exponentials of a tile. `padding` is the score or probability of classes that are none. */
+ * tile; finish; derive of each tile. Steps that a loss does not need are NULL. `again_along`
+ * restores the exponentials of a tile. `padding` is the score or probability of classes that are
+ * none. */
 typedef struct {
   const char *name;
   double padding;
   fl_tile_fn *begin, *finish;
-  fl_tile_fn *scan[FL_LAYOUTS], *again[FL_LAYOUTS];
+  fl_tile_fn *scan[FL_LAYOUTS], *again_along;
   fl_tile_fn *accumulate[FL_LAYOUTS][FL_TARGET_KERNELS], *derive[FL_LAYOUTS][FL_TARGET_KERNELS];
 } fl_rowwise;
 

@@ -18,6 +18,7 @@ enum {
   LARGEST_CHUNK = 1 << 22, /* unless they had more elements: a signal waits for one to end */
   MOST_BLOCKS = 16,        /* that are loaded at once */
   STREAM_BYTES = 32 << 20, /* outputs of so many are in no cache when they are read again */
+  PLANES_BYTES = 16 << 20, /* scores of so many are in no cache when they are read again */
   STREAM_CLASSES = 1000,   /* fewer of them share too many lines with other rows */
   STREAM_THREADS = 4,      /* more of them wait for the memory whatever they compute */
 };
@@ -661,6 +662,8 @@ static int64_t run_across(const fl_plan *plan, ptrdiff_t start, ptrdiff_t n,
   const int dense = plan->target == FL_DENSE, first = first_rate(plan);
   fl_tile tile = new_group(plan, start, n, whole_vectors(n), buffer);
   const int keeps = tile.rows * classes <= (classes <= LONG_ROW ? TILE_ELEMENTS : KEPT);
+  const fl_target target = kernel_target(plan);
+  const fl_layout layout = !keeps && loss->accumulate[FL_PLANES][target] ? FL_PLANES : FL_ACROSS;
   if (n < tile.rows) { /* lanes without a row hold finite numbers */
     set_zero(plan, buffer->z, 0, TILE_ELEMENTS);
     set_zero(plan, buffer->y, 0, TILE_ELEMENTS);
@@ -681,14 +684,13 @@ static int64_t run_across(const fl_plan *plan, ptrdiff_t start, ptrdiff_t n,
       if (step == SCAN || !once) {
         tile.z = planes_at(plan, &plan->z, plan->z_class, start, n, &tile, buffer->z);
         if (dense) tile.y = planes_at(plan, &plan->y, plan->y_class, start, n, &tile, buffer->y);
-        if (step == DERIVE && loss->again[FL_ACROSS] && !keeps) loss->again[FL_ACROSS](&tile);
       }
       if (step == SCAN && loss->scan[FL_ACROSS]) loss->scan[FL_ACROSS](&tile);
-      if (step == ACCUMULATE) loss->accumulate[FL_ACROSS][kernel_target(plan)](&tile);
+      if (step == ACCUMULATE) loss->accumulate[layout][target](&tile);
       if (step != DERIVE) continue;
       tile.grad = result_planes_at(plan, first, start, n, &tile, buffer->grad);
       if (tile.wants_hess) tile.hess = result_planes_at(plan, 1, start, n, &tile, buffer->hess);
-      loss->derive[FL_ACROSS][kernel_target(plan)](&tile);
+      loss->derive[layout][target](&tile);
       if (tile.grad.body == buffer->grad) store_tile(plan, first, start, n, &tile, buffer->grad);
       if (tile.wants_hess && tile.hess.body == buffer->hess)
         store_tile(plan, 1, start, n, &tile, buffer->hess);
@@ -831,7 +833,7 @@ static void step_along(const fl_plan *plan, int steps, int keeps, const position
     if (steps & SCAN && loss->scan[FL_ALONG]) loss->scan[FL_ALONG](tile);
     if (steps & ACCUMULATE) loss->accumulate[FL_ALONG][kernel_target(plan)](tile);
     if (steps != DERIVE) continue;
-    if (loss->again[FL_ALONG] && !keeps) loss->again[FL_ALONG](tile);
+    if (loss->again_along && !keeps) loss->again_along(tile);
     const int first = first_rate(plan);
     tile->grad = results_at(plan, first, at, tile, buffer->grad, buffer->tail[2]);
     if (tile->wants_hess) tile->hess = results_at(plan, 1, at, tile, buffer->hess, buffer->tail[3]);
@@ -1006,6 +1008,11 @@ static int lies_in_planes(const fl_plan *plan) {
   return in_place;
 }
 
+/* Whether reading narrow planes would take longer than forming exponentials twice. */
+static int comes_from_memory(const fl_plan *plan) {
+  return plan->size * plan->classes * (ptrdiff_t)item_size(plan) >= PLANES_BYTES;
+}
+
 /* The number of rows of the group that starts here: where they lie in planes, as many as there is
  * room for; and along long rows, which are added up one by one. */
 static ptrdiff_t next_group(const fl_plan *plan, int in_planes, ptrdiff_t at, ptrdiff_t stop) {
@@ -1017,7 +1024,7 @@ static ptrdiff_t next_group(const fl_plan *plan, int in_planes, ptrdiff_t at, pt
   ptrdiff_t rows = smaller(FL_MAX_ROWS, smaller(stop - at, run_of_rows(plan, at)));
   if (!has_long_rows(plan))
     rows = smaller(rows, room / larger(plan->classes, 1)) / unit * unit;
-  else if (plan->mode >= FL_GRAD && room / plan->classes >= FL_LANES)
+  else if (plan->mode >= FL_GRAD && room / plan->classes >= FL_LANES && !comes_from_memory(plan))
     rows = smaller(rows, room / plan->classes);
   return rows >= FL_LANES ? rows / FL_LANES * FL_LANES : n;
 }

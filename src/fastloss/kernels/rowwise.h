@@ -49,6 +49,11 @@ ALWAYS_INLINE ptrdiff_t LOCAL(to_next_tile)(const fl_tile *tile, const fl_rows *
   return tile->count * x->step * (ptrdiff_t)sizeof(T);
 }
 
+/* Across, where results are written class by class: more lines than these wait for each other. */
+ALWAYS_INLINE ptrdiff_t LOCAL(to_classes_ahead)(const fl_rows *x) {
+  return 4 * x->step * (ptrdiff_t)sizeof(T);
+}
+
 /* Folds n > 0 rows of lanes into one: half onto half, the first half being the largest power of two
  * that is less than n. */
 ALWAYS_INLINE void LOCAL(fold)(T (*x)[FL_LANES], ptrdiff_t n) {
@@ -86,6 +91,18 @@ ALWAYS_INLINE T LOCAL(fold_lanes)(const T *x) {
   return (quads[0] + quads[2]) + (quads[1] + quads[3]);
 }
 _Static_assert(FL_LANES == 16, "four halvings lead to one number");
+
+/* Adds to pairs of the tile's rows what planes of sums fold to. */
+ALWAYS_INLINE void LOCAL(add_planes)(const fl_tile *tile, ptrdiff_t n, const T *planes, void *sum_,
+                                     void *sum_lo_) {
+  for (ptrdiff_t from = 0; from < tile->rows; from += FL_LANES) {
+    T *sum = (T *)sum_ + from, *sum_lo = (T *)sum_lo_ + from, terms[FL_FOLD][FL_LANES];
+    for (ptrdiff_t k = 0; k < n; k++)
+      memcpy(terms[k], planes + k * tile->rows + from, sizeof terms[k]);
+    LOCAL(fold)(terms, n);
+    SIMD for (int r = 0; r < FL_LANES; r++) PAIR_ADD(sum[r], sum_lo[r], terms[0][r]);
+  }
+}
 
 /* Where the block of FL_FOLD classes ends that begins here, or what the tile has of it. */
 ALWAYS_INLINE ptrdiff_t LOCAL(end_of_block)(const fl_tile *tile, ptrdiff_t first) {
@@ -201,18 +218,6 @@ ALWAYS_INLINE T KERNEL(softmax, exponential)(int infinite, T z, T max) {
   return EXP_NONPOSITIVE(infinite && z == max ? 0 : z - max);
 }
 
-static void KERNEL(softmax, again_across)(fl_tile *tile) {
-  const T *max = tile->max;
-  for (ptrdiff_t k = 0; k < tile->classes; k++) {
-    const T *z = (const T *)tile->z.body + k * tile->z.step;
-    T *e = (T *)tile->e + k * tile->rows;
-    for (ptrdiff_t r = 0; r < tile->rows; r += FL_LANES) LOCAL(prefetch)(z + r, tile->z.ahead);
-    SIMD for (ptrdiff_t r = 0; r < tile->rows; r++) {
-      e[r] = KERNEL(softmax, exponential)(1, z[r], max[r]);
-    }
-  }
-}
-
 static void KERNEL(softmax, again_along)(fl_tile *tile) {
   for (ptrdiff_t i = 0; i < tile->count; i++) {
     const LOCAL(row) z_row = LOCAL(row_of)(tile, &tile->z, i);
@@ -267,7 +272,7 @@ ALWAYS_INLINE void KERNEL(softmax, own_scores)(const fl_tile *tile, T *z) {
   }
 }
 
-ALWAYS_INLINE void KERNEL(softmax, sparse_across)(fl_tile *tile) {
+ALWAYS_INLINE void KERNEL(softmax, sparse_across)(int kept, fl_tile *tile) {
   const T *planes = tile->z.body, *exponentials = tile->e, *class_weight = tile->class_weight;
   const T *max = tile->max;
   const int compares = VECTOR_BYTES >= FL_LANES * sizeof(T) && tile->all_classes <= FL_LANES &&
@@ -288,7 +293,9 @@ ALWAYS_INLINE void KERNEL(softmax, sparse_across)(fl_tile *tile) {
     int inside;
     const ptrdiff_t k = LOCAL(place_of)(tile, r, &inside);
     z[r] = planes[k * tile->z.step + r];
-    e[r] = inside ? exponentials[k * tile->rows + r] : 0;
+    const T own =
+        kept ? exponentials[k * tile->rows + r] : KERNEL(softmax, exponential)(1, z[r], max[r]);
+    e[r] = inside ? own : 0;
     weight[r] = inside ? class_weight[k] : 0;
   }
   KERNEL(softmax, sparse_terms)(tile, 0, tile->rows, z, e, weight);
@@ -387,6 +394,96 @@ ALWAYS_INLINE void KERNEL(softmax, terms_along)(int kind, const fl_tile *tile, p
   LOCAL(fold_parts)(targets, totals);
 }
 
+/* Planes that come from the memory: class by class, as they lie in it, with exponentials that are
+ * formed anew whenever they are needed. Of classes that are folded onto each other as many are
+ * taken at once as leave sums of the others that stay in the first cache. */
+enum { LOCAL(at_once) = 8, LOCAL(apart) = FL_FOLD / LOCAL(at_once) };
+
+/* Exponentials of FL_LANES rows as terms, and the number of tops, for n classes. */
+ALWAYS_INLINE void KERNEL(softmax, terms_of_planes)(int infinite, const fl_tile *tile,
+                                                    ptrdiff_t from, ptrdiff_t n, const T *z,
+                                                    T (*terms)[FL_LANES]) {
+  T *tops = (T *)tile->tops + from, max[FL_LANES], found[FL_LANES];
+  SIMD for (int r = 0; r < FL_LANES; r++) {
+    max[r] = ((const T *)tile->max)[from + r];
+    found[r] = tops[r];
+  }
+  for (ptrdiff_t k = 0; k < n; k++, z += LOCAL(apart) * tile->z.step) {
+    LOCAL(prefetch)(z, tile->z.ahead);
+    SIMD for (int r = 0; r < FL_LANES; r++) {
+      const T top = z[r] == max[r] ? 1 : 0;
+      found[r] += top;
+      terms[k][r] = KERNEL(softmax, exponential)(infinite, z[r], max[r]) - top;
+    }
+  }
+  SIMD for (int r = 0; r < FL_LANES; r++) tops[r] = found[r];
+}
+
+/* The sums of planes `first`, `first` + LOCAL(apart) and so on. */
+static NOT_INLINE void KERNEL(softmax, sums_of_planes)(int infinite, const fl_tile *tile,
+                                                       ptrdiff_t first, ptrdiff_t n, T *sums) {
+  for (ptrdiff_t from = 0; from < tile->rows; from += FL_LANES) {
+    T terms[LOCAL(at_once)][FL_LANES];
+    const T *z = (const T *)tile->z.body + first * tile->z.step + from;
+    if (n == LOCAL(at_once) && !infinite) {
+      KERNEL(softmax, terms_of_planes)(0, tile, from, LOCAL(at_once), z, terms);
+      LOCAL(fold)(terms, LOCAL(at_once));
+    } else {
+      KERNEL(softmax, terms_of_planes)(1, tile, from, n, z, terms);
+      LOCAL(fold)(terms, n);
+    }
+    memcpy(sums + from, terms[0], sizeof terms[0]);
+  }
+}
+
+ALWAYS_INLINE void KERNEL(softmax, accumulate_planes)(int kind, fl_tile *tile) {
+  const ptrdiff_t rows = tile->rows;
+  const ptrdiff_t apart = tile->classes < LOCAL(apart) ? tile->classes : LOCAL(apart);
+  const T *max = tile->max, *sharers = tile->sharers;
+  const I *label = tile->label;
+  const T smoothing = (T)tile->smoothing;
+  T *sums = tile->e, *gaps = sums + LOCAL(apart) * rows, *totals = gaps + LOCAL(apart) * rows;
+  I seen[FL_LANES] = {0}, infinite = 0;
+  SIMD_INFINITE for (ptrdiff_t r = 0; r < rows; r++) infinite |= max[r] == INF;
+  for (ptrdiff_t first = 0; first < apart; first++) {
+    const ptrdiff_t n = (tile->classes - first + LOCAL(apart) - 1) / LOCAL(apart);
+    KERNEL(softmax, sums_of_planes)(infinite, tile, first, n, sums + first * rows);
+    for (ptrdiff_t from = 0; from < rows && kind != FL_SPARSE; from += FL_LANES) {
+      T gap[LOCAL(at_once)][FL_LANES], total[LOCAL(at_once)][FL_LANES];
+      for (ptrdiff_t i = 0; i < n; i++) {
+        const ptrdiff_t k = first + i * LOCAL(apart);
+        const T *z = (const T *)tile->z.body + k * tile->z.step + from;
+        const T *y = HAS_Y(kind) ? (const T *)tile->y.body + k * tile->y.step + from : NULL;
+        const T weight = ((const T *)tile->class_weight)[k];
+        const I class = (I)(tile->first + k);
+        if (HAS_Y(kind)) LOCAL(prefetch)(y, tile->y.ahead);
+        SIMD for (int j = 0; j < FL_LANES; j++) {
+          const ptrdiff_t r = from + j;
+          const T yk = HAS_Y(kind) ? y[j] : 0;
+          I flags = 0;
+          if (HAS_Y(kind)) CHECK_TRUE((yk < 0) | (yk == INF));
+          seen[j] |= flags;
+          const T t = LOCAL(target)(kind, weight, smoothing, sharers[r], yk, label[r], class, z[j]);
+          gap[i][j] = KERNEL(softmax, term)(t, z[j], max[r]);
+          total[i][j] = t;
+        }
+      }
+      LOCAL(fold)(gap, n);
+      LOCAL(fold)(total, n);
+      memcpy(gaps + first * rows + from, gap[0], sizeof gap[0]);
+      memcpy(totals + first * rows + from, total[0], sizeof total[0]);
+    }
+  }
+  LOCAL(add_planes)(tile, apart, sums, tile->sum, tile->sum_lo);
+  if (kind == FL_SPARSE) {
+    KERNEL(softmax, sparse_across)(0, tile);
+  } else {
+    LOCAL(add_planes)(tile, apart, gaps, tile->gap, tile->gap_lo);
+    LOCAL(add_planes)(tile, apart, totals, tile->total, tile->total_lo);
+  }
+  tile->flags |= LOCAL(any)(seen);
+}
+
 ALWAYS_INLINE void KERNEL(softmax, accumulate_across)(int kind, fl_tile *tile) {
   const T smoothing = (T)tile->smoothing;
   I seen[FL_LANES] = {0};
@@ -437,7 +534,7 @@ ALWAYS_INLINE void KERNEL(softmax, accumulate_across)(int kind, fl_tile *tile) {
       PAIR_ADD(total[r], total_lo[r], targets[0][r]);
     }
   }
-  if (kind == FL_SPARSE) KERNEL(softmax, sparse_across)(tile);
+  if (kind == FL_SPARSE) KERNEL(softmax, sparse_across)(1, tile);
   tile->flags |= LOCAL(any)(seen);
 }
 
@@ -508,6 +605,50 @@ ALWAYS_INLINE T KERNEL(softmax, hessian)(T e, T S, T inverse, T total) {
 ALWAYS_INLINE T KERNEL(softmax, gradient)(T t, T e, T S, T inverse, T total) {
   const T own = t == 0 ? 0 : t * KERNEL(softmax, rest)(e, S, inverse);
   return (total - t) * (e * inverse) - own;
+}
+
+ALWAYS_INLINE void KERNEL(softmax, derive_planes)(int kind, fl_tile *tile) {
+  const T *max = tile->max, *sum = tile->sum, *total = tile->total, *inverse = tile->inverse;
+  const T *rate = tile->rate, *sharers = tile->sharers, *own = tile->own;
+  const T smoothing = (T)tile->smoothing;
+  const I *label = tile->label;
+  T others[FL_MAX_ROWS], self[FL_MAX_ROWS];
+  SIMD for (ptrdiff_t r = 0; r < tile->rows; r++) {
+    others[r] = total[r] * inverse[r];
+    self[r] = KERNEL(softmax, gradient)(total[r], own[r], sum[r], inverse[r], total[r]);
+  }
+  for (ptrdiff_t k = 0; k < tile->classes; k++) {
+    const T *z = (const T *)tile->z.body + k * tile->z.step;
+    const T *y = HAS_Y(kind) ? (const T *)tile->y.body + k * tile->y.step : NULL;
+    const T weight = ((const T *)tile->class_weight)[k];
+    const I class = (I)(tile->first + k);
+    T *grad = (T *)tile->grad.body + k * tile->grad.step;
+    T *hess = (T *)tile->hess.body + k * tile->hess.step;
+    for (ptrdiff_t from = 0; from < tile->rows; from += FL_LANES) {
+      LOCAL(prefetch)(z + from, LOCAL(to_classes_ahead)(&tile->z));
+      if (HAS_Y(kind)) LOCAL(prefetch)(y + from, LOCAL(to_classes_ahead)(&tile->y));
+      LOCAL(claim)(grad + from, LOCAL(to_classes_ahead)(&tile->grad));
+      T e[FL_LANES];
+      SIMD for (int j = 0; j < FL_LANES; j++) {
+        const ptrdiff_t r = from + j;
+        const T t = kind == FL_SPARSE
+                        ? 0
+                        : LOCAL(target)(kind, weight, smoothing, sharers[r], HAS_Y(kind) ? y[r] : 0,
+                                        label[r], class, z[r]);
+        e[j] = KERNEL(softmax, exponential)(1, z[r], max[r]);
+        const T g = kind == FL_SPARSE
+                        ? (label[r] == class ? self[r] : others[r] * e[j])
+                        : KERNEL(softmax, gradient)(t, e[j], sum[r], inverse[r], total[r]);
+        grad[r] = label[r] == FL_IGNORED ? 0 : rate[r] * g;
+      }
+      if (!tile->wants_hess) continue;
+      SIMD for (int j = 0; j < FL_LANES; j++) {
+        const ptrdiff_t r = from + j;
+        const T h = KERNEL(softmax, hessian)(e[j], sum[r], inverse[r], total[r]);
+        hess[r] = label[r] == FL_IGNORED ? 0 : rate[r] * h;
+      }
+    }
+  }
 }
 
 ALWAYS_INLINE void KERNEL(softmax, derive_across)(int kind, fl_tile *tile) {
@@ -673,10 +814,19 @@ ALWAYS_INLINE I LOCAL(check_along)(int kind, const fl_tile *tile) {
       .accumulate[FL_ALONG][kind] = KERNEL(name, accumulate_along_##target), \
       .derive[FL_ALONG][kind] = KERNEL(name, derive_along_##target)
 
-STEPS(softmax, dense, FL_DENSE)
-STEPS(softmax, smoothed, FL_SMOOTHED)
-STEPS(softmax, sparse, FL_SPARSE)
-STEPS(softmax, plain, FL_PLAIN)
+#define SOFTMAX_STEPS(target, kind)              \
+  STEPS(softmax, target, kind)                   \
+  STEP(softmax, accumulate_planes, target, kind) \
+  STEP(softmax, derive_planes, target, kind)
+#define SOFTMAX_STEPS_OF(target, kind)                                            \
+  STEPS_OF(softmax, target, kind),                                                \
+      .accumulate[FL_PLANES][kind] = KERNEL(softmax, accumulate_planes_##target), \
+      .derive[FL_PLANES][kind] = KERNEL(softmax, derive_planes_##target)
+
+SOFTMAX_STEPS(dense, FL_DENSE)
+SOFTMAX_STEPS(smoothed, FL_SMOOTHED)
+SOFTMAX_STEPS(sparse, FL_SPARSE)
+SOFTMAX_STEPS(plain, FL_PLAIN)
 
 /* A loss of each kind of target, and one of dense targets. Of sparse ones the label's own
  * probability is taken across rows, as one class. A formula that is told `special` may expect that
@@ -880,11 +1030,10 @@ STEPS(softmax, plain, FL_PLAIN)
   TERM_OF(name, STEPS_OF(name, dense, FL_DENSE), STEPS_OF(name, plain, FL_PLAIN))
 static const fl_rowwise KERNEL(rowwise, table)[] = {
     {"softmax", .padding = -HUGE_VAL, .begin = LOCAL(begin),
-     .scan = {KERNEL(softmax, scan_across), KERNEL(softmax, scan_along)},
-     .again = {KERNEL(softmax, again_across), KERNEL(softmax, again_along)},
-     .finish = KERNEL(softmax, finish), STEPS_OF(softmax, dense, FL_DENSE),
-     STEPS_OF(softmax, smoothed, FL_SMOOTHED), STEPS_OF(softmax, sparse, FL_SPARSE),
-     STEPS_OF(softmax, plain, FL_PLAIN)},
+     .scan = {[FL_ACROSS] = KERNEL(softmax, scan_across), [FL_ALONG] = KERNEL(softmax, scan_along)},
+     .again_along = KERNEL(softmax, again_along), .finish = KERNEL(softmax, finish),
+     SOFTMAX_STEPS_OF(dense, FL_DENSE), SOFTMAX_STEPS_OF(smoothed, FL_SMOOTHED),
+     SOFTMAX_STEPS_OF(sparse, FL_SPARSE), SOFTMAX_STEPS_OF(plain, FL_PLAIN)},
 #include "losses/multiclass.h"
 };
 #undef TERM
@@ -899,4 +1048,6 @@ static const fl_rowwise KERNEL(rowwise, table)[] = {
 #undef STEPS
 #undef STEPS_ACROSS
 #undef STEPS_OF
+#undef SOFTMAX_STEPS
+#undef SOFTMAX_STEPS_OF
 #undef STEPS_ACROSS_OF
