@@ -171,6 +171,23 @@ assert rest < 64 << 10, rest
 
 
 @LINUX
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="pages may be larger than results")
+def test_the_oldest_small_results_are_lent(python: Callable[..., str]) -> None:
+    """Those of sizes that are asked for no more do not stand in the way of newer ones."""
+    python(
+        MEMORY
+        + """
+lent = kilobytes("LazyFree")
+gone = [results(1, n)[0] for n in (5_000_000, 6_000_000, 7_000_000)]
+while gone:
+    gone.pop(0)
+lent = kilobytes("LazyFree") - lent
+assert 17_000 < lent < 21_000, lent
+"""
+    )
+
+
+@LINUX
 def test_what_is_kept_gives_way_to_new_results(python: Callable[..., str]) -> None:
     python("""
 import resource, numpy as np, fastloss as fl

@@ -144,14 +144,28 @@ static void *recall(size_t size) {
   return result;
 }
 
-/* Results that are large, or too many, are lent: writing to them again takes a little longer. */
+/* Lends those that are gone the longest, until there is room for another one's own. */
+static void lend_oldest(size_t length) {
+  for (int i = 0; i < kept.count && kept.own_bytes + length > MOST_OWN;) {
+    const size_t own = head_of(kept.results[i])->lent ? 0 : head_of(kept.results[i])->length;
+    if (own && !lend(kept.results[i])) {
+      release(take_out(i));
+      continue;
+    }
+    kept.own_bytes -= own;
+    i++;
+  }
+}
+
+/* Large results are lent: writing to them again takes a little longer. */
 static void keep(void *result) {
   const size_t length = head_of(result)->length;
   if (length == 0 || length > MOST_KEPT || !take_kept()) {
     release(result);
     return;
   }
-  const int own = length < MOST_OWN / 2 && kept.own_bytes + length <= MOST_OWN;
+  const int own = length < MOST_OWN / 2;
+  if (own) lend_oldest(length);
   if (!own && !lend(result)) {
     leave_kept();
     release(result);
