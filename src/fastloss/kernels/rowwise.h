@@ -394,6 +394,26 @@ ALWAYS_INLINE void KERNEL(softmax, terms_along)(int kind, const fl_tile *tile, p
   LOCAL(fold_parts)(targets, totals);
 }
 
+/* Terms and targets of class k of FL_LANES rows. */
+ALWAYS_INLINE void KERNEL(softmax, targets_across)(int kind, const fl_tile *tile, ptrdiff_t k,
+                                                   ptrdiff_t from, I *seen, T *terms, T *targets) {
+  const T *max = (const T *)tile->max + from, *sharers = (const T *)tile->sharers + from;
+  const T *z = (const T *)tile->z.body + k * tile->z.step + from;
+  const T *y = HAS_Y(kind) ? (const T *)tile->y.body + k * tile->y.step + from : NULL;
+  const T weight = ((const T *)tile->class_weight)[k], smoothing = (T)tile->smoothing;
+  const I *label = (const I *)tile->label + from, class = (I)(tile->first + k);
+  if (HAS_Y(kind)) LOCAL(prefetch)(y, tile->y.ahead);
+  SIMD for (int r = 0; r < FL_LANES; r++) {
+    const T yk = HAS_Y(kind) ? y[r] : 0;
+    I flags = 0;
+    if (HAS_Y(kind)) CHECK_TRUE((yk < 0) | (yk == INF));
+    seen[r] |= flags;
+    const T t = LOCAL(target)(kind, weight, smoothing, sharers[r], yk, label[r], class, z[r]);
+    terms[r] = KERNEL(softmax, term)(t, z[r], max[r]);
+    targets[r] = t;
+  }
+}
+
 /* Planes that come from the memory: class by class, as they lie in it, with exponentials that are
  * formed anew whenever they are needed. Of classes that are folded onto each other as many are
  * taken at once as leave sums of the others that stay in the first cache. */
@@ -439,9 +459,7 @@ static NOT_INLINE void KERNEL(softmax, sums_of_planes)(int infinite, const fl_ti
 ALWAYS_INLINE void KERNEL(softmax, accumulate_planes)(int kind, fl_tile *tile) {
   const ptrdiff_t rows = tile->rows;
   const ptrdiff_t apart = tile->classes < LOCAL(apart) ? tile->classes : LOCAL(apart);
-  const T *max = tile->max, *sharers = tile->sharers;
-  const I *label = tile->label;
-  const T smoothing = (T)tile->smoothing;
+  const T *max = tile->max;
   T *sums = tile->e, *gaps = sums + LOCAL(apart) * rows, *totals = gaps + LOCAL(apart) * rows;
   I seen[FL_LANES] = {0}, infinite = 0;
   SIMD_INFINITE for (ptrdiff_t r = 0; r < rows; r++) infinite |= max[r] == INF;
@@ -450,24 +468,9 @@ ALWAYS_INLINE void KERNEL(softmax, accumulate_planes)(int kind, fl_tile *tile) {
     KERNEL(softmax, sums_of_planes)(infinite, tile, first, n, sums + first * rows);
     for (ptrdiff_t from = 0; from < rows && kind != FL_SPARSE; from += FL_LANES) {
       T gap[LOCAL(at_once)][FL_LANES], total[LOCAL(at_once)][FL_LANES];
-      for (ptrdiff_t i = 0; i < n; i++) {
-        const ptrdiff_t k = first + i * LOCAL(apart);
-        const T *z = (const T *)tile->z.body + k * tile->z.step + from;
-        const T *y = HAS_Y(kind) ? (const T *)tile->y.body + k * tile->y.step + from : NULL;
-        const T weight = ((const T *)tile->class_weight)[k];
-        const I class = (I)(tile->first + k);
-        if (HAS_Y(kind)) LOCAL(prefetch)(y, tile->y.ahead);
-        SIMD for (int j = 0; j < FL_LANES; j++) {
-          const ptrdiff_t r = from + j;
-          const T yk = HAS_Y(kind) ? y[j] : 0;
-          I flags = 0;
-          if (HAS_Y(kind)) CHECK_TRUE((yk < 0) | (yk == INF));
-          seen[j] |= flags;
-          const T t = LOCAL(target)(kind, weight, smoothing, sharers[r], yk, label[r], class, z[j]);
-          gap[i][j] = KERNEL(softmax, term)(t, z[j], max[r]);
-          total[i][j] = t;
-        }
-      }
+      for (ptrdiff_t i = 0; i < n; i++)
+        KERNEL(softmax, targets_across)(kind, tile, first + i * LOCAL(apart), from, seen, gap[i],
+                                        total[i]);
       LOCAL(fold)(gap, n);
       LOCAL(fold)(total, n);
       memcpy(gaps + first * rows + from, gap[0], sizeof gap[0]);
@@ -485,11 +488,9 @@ ALWAYS_INLINE void KERNEL(softmax, accumulate_planes)(int kind, fl_tile *tile) {
 }
 
 ALWAYS_INLINE void KERNEL(softmax, accumulate_across)(int kind, fl_tile *tile) {
-  const T smoothing = (T)tile->smoothing;
   I seen[FL_LANES] = {0};
   for (ptrdiff_t from = 0; from < tile->rows; from += FL_LANES) {
-    const T *max = (const T *)tile->max + from, *sharers = (const T *)tile->sharers + from;
-    const I *label = (const I *)tile->label + from;
+    const T *max = (const T *)tile->max + from;
     T *tops = (T *)tile->tops + from, *sum = (T *)tile->sum + from;
     T *sum_lo = (T *)tile->sum_lo + from;
     T terms[FL_FOLD][FL_LANES], top[FL_LANES];
@@ -511,22 +512,8 @@ ALWAYS_INLINE void KERNEL(softmax, accumulate_across)(int kind, fl_tile *tile) {
     T *gap = (T *)tile->gap + from, *gap_lo = (T *)tile->gap_lo + from;
     T *total = (T *)tile->total + from, *total_lo = (T *)tile->total_lo + from;
     T targets[FL_FOLD][FL_LANES];
-    for (ptrdiff_t k = 0; k < tile->classes; k++) {
-      const T *z = (const T *)tile->z.body + k * tile->z.step + from;
-      const T *y = HAS_Y(kind) ? (const T *)tile->y.body + k * tile->y.step + from : NULL;
-      const T weight = ((const T *)tile->class_weight)[k];
-      const I class = (I)(tile->first + k);
-      if (HAS_Y(kind)) LOCAL(prefetch)(y, tile->y.ahead);
-      SIMD for (int r = 0; r < FL_LANES; r++) {
-        const T yk = HAS_Y(kind) ? y[r] : 0;
-        I flags = 0;
-        if (HAS_Y(kind)) CHECK_TRUE((yk < 0) | (yk == INF));
-        seen[r] |= flags;
-        const T t = LOCAL(target)(kind, weight, smoothing, sharers[r], yk, label[r], class, z[r]);
-        terms[k][r] = KERNEL(softmax, term)(t, z[r], max[r]);
-        targets[k][r] = t;
-      }
-    }
+    for (ptrdiff_t k = 0; k < tile->classes; k++)
+      KERNEL(softmax, targets_across)(kind, tile, k, from, seen, terms[k], targets[k]);
     LOCAL(fold)(terms, tile->classes);
     LOCAL(fold)(targets, tile->classes);
     SIMD for (int r = 0; r < FL_LANES; r++) {
