@@ -143,7 +143,7 @@ cdef extern from "pipeline.h" nogil:
         fl_sum *grad, fl_sum *hess)
 
 cdef extern from "team.h" nogil:
-    int FL_TEAM_WORK
+    int FL_MEMBER_WORK
     ctypedef struct fl_stretch:
         pass
     ctypedef void fl_work_fn(int member, void *context) noexcept
@@ -316,9 +316,8 @@ cdef double nanoseconds_of(const fl_plan *plan) noexcept nogil:
 
 cdef int team_size(double nanoseconds, int threads, ptrdiff_t jobs) noexcept:
     """Threads to ask for, for what takes one thread so long: 1 for small work."""
-    if nanoseconds < FL_TEAM_WORK:
-        return 1
-    return <int>min(<ptrdiff_t>min(threads, processors), jobs)
+    cdef double worth = min(nanoseconds / FL_MEMBER_WORK, <double>min(jobs, <ptrdiff_t>threads))
+    return <int>max(1.0, min(worth, <double>processors))
 
 
 # What the members of a team share.

@@ -2,62 +2,70 @@
  *
  * At the end of a parallel region OpenMP waits for every member, also for those that the scheduler
  * has not let run yet; Linux likes to wake them on the processor of the caller, who spins there.
- * Calls of 0.05 ms then take some 6 ms. Here nobody is waited for who has not begun. */
+ * Calls of 0.05 ms then take some 6 ms. Here nobody is waited for who has not begun.
+ *
+ * Each helper looks at a place of its own, in which the caller offers it the job, and from which he
+ * takes the offer back if it has not been taken by the end. So members share no lock, and one is
+ * always the same thread, which has his part of the data in its caches. Sleepers are woken along a
+ * tree, as waking is a call of the system. */
 #if defined(__linux__)
 #define _GNU_SOURCE /* affinity */
 #include "pool.h"
 
+#include <errno.h>
 #include <pthread.h>
 #include <sched.h>
+#include <semaphore.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <time.h>
 
 enum {
   MOST = 256, /* threads */
+  WAKES = 4,  /* sleepers that a member wakes */
   /* How long a helper looks out for the next job before it sleeps: calls in a loop find it awake.
    */
   SPIN_IDLE = 200000, /* ns */
   /* How long the caller looks out for the last parts before it sleeps. */
   SPIN_LAST = 50000, /* ns */
-  /* A job this long is worth waking helpers for; a shorter one if it follows another soon, and so
-   * will probably be followed by one; the shortest if the helpers will still be awake then. */
+  /* A job this long is worth waking helpers for; a shorter one if it follows another soon, as they
+   * wake sooner then; the shortest if they will still be awake for one that follows as soon. */
   LONG_JOB = 100000,       /* ns */
-  SHORT_JOB = 20000,       /* ns */
+  SHORT_JOB = 50000,       /* ns */
   SOON = 1000000,          /* ns */
   AT_ONCE = SPIN_IDLE / 2, /* ns */
 };
 
-/* A thread of the team that is not the caller. */
-typedef struct {
-  pthread_t thread;
-  atomic_int processor; /* where it looks out for a job; ASLEEP if it does not */
-  int displaced;        /* whether it was kept off the caller's processor */
-} helper;
+/* What stands in a helper's place: no job; one that it may take; one that it is at; and that the
+ * caller sleeps until it is done. */
+enum { NONE, OFFERED, TAKEN, AWAITED };
 
+/* Where a helper looks out for a job that does not. */
 enum { ASLEEP = -1, NOWHERE = -2 };
 
+/* A thread of the team that is not the caller. */
+typedef struct {
+  _Alignas(128) atomic_int offer;
+  atomic_int processor; /* where it looks out for a job, or ASLEEP */
+  atomic_int displaced; /* whether it was kept off the caller's processor */
+  sem_t wake;
+  pthread_t thread;
+} helper;
+
+/* Of the caller's, of whom there is one at a time. */
 static struct {
-  pthread_mutex_t lock;
-  pthread_cond_t opened, finished;
+  helper help[MOST - 1];
   int helpers; /* threads that exist besides the callers */
-  helper help[MOST];
-  int asleep;
-  cpu_set_t allowed;        /* the processors of the caller */
-  long long finished_at;    /* when the last job was */
-  atomic_int callers_place; /* the processor of the last caller */
+  sem_t finished;
+  cpu_set_t allowed;     /* the processors of the caller */
+  long long finished_at; /* when the last job was */
   /* the job */
-  atomic_uint number; /* of jobs so far */
-  int open;           /* whether helpers may join */
-  int joined;         /* members, the caller included */
-  int threads;        /* members at most */
-  atomic_int active;  /* helpers at work */
+  int threads; /* members at most */
+  int wakes;   /* whether sleepers are woken for it */
   fl_work_fn *work;
   void *context;
-} team = {.lock = PTHREAD_MUTEX_INITIALIZER,
-          .opened = PTHREAD_COND_INITIALIZER,
-          .finished = PTHREAD_COND_INITIALIZER,
-          .callers_place = NOWHERE};
+  _Alignas(128) atomic_int callers_place; /* the processor of the last caller */
+} team = {.callers_place = NOWHERE};
 
 static long long now(void) {
   struct timespec t;
@@ -67,7 +75,7 @@ static long long now(void) {
 
 static void pause_briefly(void) {
 #if defined(__x86_64__)
-  for (int i = 0; i < 8; i++) __builtin_ia32_pause();
+  __builtin_ia32_pause();
 #elif defined(__aarch64__)
   for (int i = 0; i < 8; i++) __asm__ volatile("yield");
 #endif
@@ -75,74 +83,85 @@ static void pause_briefly(void) {
 
 static int processor(void) { return sched_getcpu(); }
 
-/* Moves helpers that sleep, or whose turn it is only after the caller's, to other processors: a
- * scheduler may leave them waiting on the caller's until its next tick. */
-static void make_room(void) {
-  cpu_set_t elsewhere;
-  const int here = processor();
-  int known = 0;
-  atomic_store_explicit(&team.callers_place, here, memory_order_relaxed);
-  for (int i = 0; i < team.helpers; i++) {
-    helper *h = &team.help[i];
-    const int there = atomic_load_explicit(&h->processor, memory_order_relaxed);
-    if (there != ASLEEP && there != here) continue;
-    if (!known) {
-      if (sched_getaffinity(0, sizeof elsewhere, &team.allowed) != 0) return;
-      elsewhere = team.allowed;
-      CPU_CLR(here, &elsewhere);
-      known = 1;
-    }
-    h->displaced = pthread_setaffinity_np(h->thread, sizeof elsewhere, &elsewhere) == 0;
+static void wait_for(sem_t *signal) {
+  while (sem_wait(signal) != 0 && errno == EINTR) {
   }
+}
+
+/* ---- the helpers ---- */
+
+/* Keeps a helper off the caller's processor: a scheduler may leave it waiting there until the next
+ * tick. */
+static void displace(helper *h) {
+  cpu_set_t elsewhere = team.allowed;
+  CPU_CLR(atomic_load_explicit(&team.callers_place, memory_order_relaxed), &elsewhere);
+  if (pthread_setaffinity_np(h->thread, sizeof elsewhere, &elsewhere) == 0)
+    atomic_store_explicit(&h->displaced, 1, memory_order_relaxed);
 }
 
 /* Lets a helper run where its caller may, again. */
 static void settle(helper *h) {
-  if (h->displaced) sched_setaffinity(0, sizeof team.allowed, &team.allowed);
-  h->displaced = 0;
+  if (atomic_exchange_explicit(&h->displaced, 0, memory_order_relaxed))
+    sched_setaffinity(0, sizeof team.allowed, &team.allowed);
 }
 
-/* Waits for a job after the given one. Called and left with the lock held. */
-static void await_job(helper *h, unsigned seen) {
-  pthread_mutex_unlock(&team.lock);
+static int is_asleep(helper *h) { return atomic_load(&h->processor) == ASLEEP; }
+
+static int is_offered(helper *h) { return atomic_load(&h->offer) == OFFERED; }
+
+/* Wakes the sleepers among those that a member of the job is to wake. */
+static void wake_children(int member) {
+  if (!team.wakes) return;
+  for (int i = 1; i <= WAKES && WAKES * member + i < team.threads; i++) {
+    helper *h = &team.help[WAKES * member + i - 1];
+    int asleep = ASLEEP;
+    if (!is_asleep(h) || !is_offered(h)) continue;
+    if (!atomic_compare_exchange_strong(&h->processor, &asleep, NOWHERE)) continue;
+    displace(h);
+    sem_post(&h->wake);
+  }
+}
+
+/* Looks out for an offer for a while, then sleeps until one may be there. */
+static void await_offer(helper *h) {
   const long long end = now() + SPIN_IDLE;
-  while (atomic_load_explicit(&team.number, memory_order_acquire) == seen && now() < end) {
+  int there = NOWHERE, asleep = ASLEEP;
+  while (atomic_load_explicit(&h->offer, memory_order_relaxed) == NONE && now() < end) {
     const int here = processor();
-    atomic_store_explicit(&h->processor, here, memory_order_relaxed);
+    if (here != there) atomic_store_explicit(&h->processor, here, memory_order_relaxed);
+    there = here;
     /* The caller has better use for its processor. */
     if (here == atomic_load_explicit(&team.callers_place, memory_order_relaxed)) break;
     pause_briefly();
   }
-  pthread_mutex_lock(&team.lock);
-  if (atomic_load_explicit(&team.number, memory_order_relaxed) != seen) return;
-  atomic_store_explicit(&h->processor, ASLEEP, memory_order_relaxed);
-  team.asleep++;
-  while (atomic_load_explicit(&team.number, memory_order_relaxed) == seen)
-    pthread_cond_wait(&team.opened, &team.lock);
-  team.asleep--;
+  if (is_offered(h)) return;
+  /* Who offers looks then whether it sleeps; so it looks for an offer once it is known to sleep. */
+  atomic_store(&h->processor, ASLEEP);
+  atomic_thread_fence(memory_order_seq_cst);
+  if (is_offered(h) && atomic_compare_exchange_strong(&h->processor, &asleep, NOWHERE)) return;
+  wait_for(&h->wake);
 }
 
 static void *help(void *self) {
-  pthread_mutex_lock(&team.lock);
+  helper *h = self;
+  const int member = (int)(h - team.help) + 1;
   for (;;) {
-    const unsigned seen = atomic_load_explicit(&team.number, memory_order_relaxed);
-    if (team.open && team.joined < team.threads) {
-      const int member = team.joined++;
-      atomic_fetch_add_explicit(&team.active, 1, memory_order_relaxed);
-      pthread_mutex_unlock(&team.lock);
-      settle(self);
+    int offered = OFFERED;
+    if (atomic_compare_exchange_strong(&h->offer, &offered, TAKEN)) {
+      wake_children(member);
+      settle(h);
       team.work(member, team.context);
-      pthread_mutex_lock(&team.lock);
-      if (atomic_fetch_sub_explicit(&team.active, 1, memory_order_release) == 1)
-        pthread_cond_signal(&team.finished);
+      if (atomic_exchange(&h->offer, NONE) == AWAITED) sem_post(&team.finished);
     }
-    await_job(self, seen);
+    await_offer(h);
   }
   return NULL;
 }
 
-/* Starts helpers until there are this many, or no more to be had; the lock is held. Signals are
- * for the other threads of the process. */
+/* ---- the caller ---- */
+
+/* Starts helpers until there are this many, or no more to be had. Signals are for the other threads
+ * of the process. */
 static void hire(int helpers) {
   sigset_t all, before;
   pthread_attr_t detached;
@@ -150,57 +169,71 @@ static void hire(int helpers) {
   pthread_attr_setdetachstate(&detached, PTHREAD_CREATE_DETACHED);
   sigfillset(&all);
   pthread_sigmask(SIG_SETMASK, &all, &before);
+  if (team.helpers == 0) sem_init(&team.finished, 0, 0);
   for (; team.helpers < helpers; team.helpers++) {
     helper *h = &team.help[team.helpers];
-    atomic_store_explicit(&h->processor, ASLEEP, memory_order_relaxed);
+    sem_init(&h->wake, 0, 0);
+    atomic_store(&h->processor, NOWHERE);
     if (pthread_create(&h->thread, &detached, help, h) != 0) break;
   }
   pthread_sigmask(SIG_SETMASK, &before, NULL);
   pthread_attr_destroy(&detached);
 }
 
-static void open_job(int threads, fl_work_fn *work, void *context) {
-  pthread_mutex_lock(&team.lock);
-  team.work = work, team.context = context;
-  team.threads = threads, team.joined = 1, team.open = 1;
-  hire(threads - 1);
-  make_room();
-  const int asleep = team.asleep;
-  atomic_fetch_add_explicit(&team.number, 1, memory_order_release);
-  pthread_mutex_unlock(&team.lock);
-  if (asleep) pthread_cond_broadcast(&team.opened);
+/* Offers the job to the helpers, but not to sleepers if it is not worth waking them. Those that a
+ * helper is to wake come before it. */
+static void open_job(int worth_waking) {
+  const int here = processor();
+  int asleep = 0, in_the_way = 0;
+  atomic_store_explicit(&team.callers_place, here, memory_order_relaxed);
+  for (int i = 0; i < team.threads - 1; i++) {
+    const int there = atomic_load_explicit(&team.help[i].processor, memory_order_relaxed);
+    asleep |= there == ASLEEP;
+    in_the_way |= there == here;
+  }
+  team.wakes = asleep && worth_waking;
+  if (team.wakes || in_the_way)
+    if (sched_getaffinity(0, sizeof team.allowed, &team.allowed) != 0) CPU_ZERO(&team.allowed);
+  for (int i = team.threads - 2; i >= 0; i--) {
+    helper *h = &team.help[i];
+    const int there = atomic_load_explicit(&h->processor, memory_order_relaxed);
+    if (there == ASLEEP && !team.wakes) continue;
+    atomic_store_explicit(&h->offer, OFFERED, memory_order_release);
+    if (there == here && in_the_way) displace(h);
+  }
+  atomic_thread_fence(memory_order_seq_cst);
+  wake_children(0);
 }
 
-/* There is no more work: waits for the helpers that are still at some. */
+/* There is no more work: takes offers back, and waits for the helpers that are at work. */
 static void close_job(void) {
-  pthread_mutex_lock(&team.lock);
-  team.open = 0;
-  pthread_mutex_unlock(&team.lock);
-  const long long end = now() + SPIN_LAST;
-  while (atomic_load_explicit(&team.active, memory_order_acquire) > 0 && now() < end)
-    pause_briefly();
-  pthread_mutex_lock(&team.lock);
-  while (atomic_load_explicit(&team.active, memory_order_acquire) > 0)
-    pthread_cond_wait(&team.finished, &team.lock);
-  pthread_mutex_unlock(&team.lock);
+  long long end = 0;
+  for (int i = 0; i < team.threads - 1; i++) {
+    helper *h = &team.help[i];
+    int offered = OFFERED, taken = TAKEN;
+    if (atomic_load(&h->offer) == NONE) continue;
+    if (atomic_compare_exchange_strong(&h->offer, &offered, NONE)) continue;
+    if (end == 0) end = now() + SPIN_LAST;
+    while (atomic_load_explicit(&h->offer, memory_order_acquire) == TAKEN && now() < end)
+      pause_briefly();
+    if (atomic_compare_exchange_strong(&h->offer, &taken, AWAITED)) wait_for(&team.finished);
+  }
 }
 
 static int is_worth_waking(double nanoseconds) {
-  pthread_mutex_lock(&team.lock);
-  const int awake = team.helpers > team.asleep;
-  pthread_mutex_unlock(&team.lock);
-  return awake || nanoseconds >= LONG_JOB ||
+  return nanoseconds >= LONG_JOB ||
          now() - team.finished_at < (nanoseconds < SHORT_JOB ? AT_ONCE : SOON);
 }
 
 void fl_pool_run(int threads, fl_work_fn *work, void *context, double nanoseconds) {
-  if (is_worth_waking(nanoseconds)) {
-    open_job(threads < MOST ? threads : MOST, work, context);
-    work(0, context);
-    close_job();
-  } else {
-    work(0, context);
-  }
+  const int worth_waking = is_worth_waking(nanoseconds);
+  threads = threads < MOST ? threads : MOST;
+  if (worth_waking) hire(threads - 1);
+  team.threads = threads - 1 < team.helpers ? threads : team.helpers + 1;
+  team.work = work, team.context = context;
+  open_job(worth_waking);
+  work(0, context);
+  close_job();
   team.finished_at = now();
 }
 

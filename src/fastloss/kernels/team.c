@@ -106,6 +106,8 @@ void fl_share_out(fl_stretch *stretches, int members, ptrdiff_t first, ptrdiff_t
 ptrdiff_t fl_take(fl_stretch *stretches, int members, int member) {
   for (int i = 0; i < members; i++) {
     fl_stretch *own = &stretches[(member + i) % members];
+    /* What is read only can be in several caches. */
+    if (__atomic_load_n(&own->next, __ATOMIC_RELAXED) >= own->stop) continue;
     const ptrdiff_t part = __atomic_fetch_add(&own->next, 1, __ATOMIC_RELAXED);
     if (part < own->stop) return part;
   }

@@ -5,11 +5,12 @@
 
 #include <stddef.h>
 
-/* Nanoseconds of one thread's work below which a team costs more than it saves. */
+/* Nanoseconds of one thread's work for each member of a team: more members cost more than they
+ * save. */
 #if defined(__linux__)
-enum { FL_TEAM_WORK = 4000 };
+enum { FL_MEMBER_WORK = 2500 };
 #else
-enum { FL_TEAM_WORK = 20000 };
+enum { FL_MEMBER_WORK = 10000 };
 #endif
 
 /* A member's own stretch of the parts, the same at every call, for the data in its cache. Whoever
