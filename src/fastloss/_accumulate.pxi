@@ -70,7 +70,8 @@ cdef class Fold:
 
     cdef fl_fold fold
     cdef fl_folded *folded
-    cdef void *scratch
+    cdef void **scratch
+    cdef int scratches
     cdef object y_dtype, z_dtype, w_dtype, kept
     cdef int y_ndim, z_ndim
     cdef ptrdiff_t classes
@@ -79,6 +80,7 @@ cdef class Fold:
     def __cinit__(self, *args):
         self.folded = NULL
         self.scratch = NULL
+        self.scratches = 0
 
     def __init__(
         self, list bindings, cnp.ndarray y, cnp.ndarray z, w, list own, int width, int counters
@@ -105,13 +107,30 @@ cdef class Fold:
             self.describe(plan, bindings[i], y, z)
         if w is not None:
             self.fold.w.load = loader(FL_F64, <cnp.ndarray>w)
-        self.scratch = fl_fold_scratch_new(&self.fold)
-        if self.scratch == NULL:
-            raise MemoryError("scratch space of the losses")
+        self.make_scratch(1)
 
     def __dealloc__(self):
-        fl_fold_scratch_free(self.scratch)
+        cdef int t
+        for t in range(self.scratches):
+            fl_fold_scratch_free(self.scratch[t])
+        free(self.scratch)
         free(self.folded)
+
+    cdef int make_scratch(self, int team) except -1:
+        """Have scratch space for as many threads. It is kept: its pages would be new each time."""
+        cdef void *moved
+        if team <= self.scratches:
+            return 0
+        moved = realloc(self.scratch, team * sizeof(void *))
+        if moved == NULL:
+            raise MemoryError("scratch space of the losses")
+        self.scratch = <void **>moved
+        while self.scratches < team:
+            self.scratch[self.scratches] = fl_fold_scratch_new(&self.fold)
+            if self.scratch[self.scratches] == NULL:
+                raise MemoryError("scratch space of the losses")
+            self.scratches += 1
+        return 0
 
     cdef int describe(self, fl_plan *plan, binding, cnp.ndarray y, cnp.ndarray z) except -1:
         cdef int i
@@ -206,7 +225,7 @@ cdef class Fold:
             self.fold.group = <const int32_t *>cnp.PyArray_DATA(<cnp.ndarray>group)
         self.fold.groups = groups
         if n <= NOGIL_ELEMENTS:
-            fl_fold_run(&self.fold, 0, n, self.scratch, cells, counts, flags)
+            fl_fold_run(&self.fold, 0, n, self.scratch[0], cells, counts, flags)
             return 0
         self.busy = True
         try:
@@ -223,24 +242,17 @@ cdef class Fold:
         cdef ptrdiff_t width = self.fold.width, counters = self.fold.counters
         cdef ptrdiff_t losses = self.fold.losses, k, j
         cdef double nanoseconds = self.nanoseconds(n)
-        cdef int team = 1 if groups > TEAM_GROUPS else team_size(nanoseconds, threads, jobs), t
-        cdef Share share = [&self.fold, n, team, nanoseconds, NULL, NULL, NULL, NULL, NULL]
-        cdef bint ready
+        cdef int team = 1 if groups > TEAM_GROUPS else team_size(nanoseconds, threads, jobs)
+        self.make_scratch(team)
+        cdef Share share = [
+            &self.fold, n, team, nanoseconds, NULL, self.scratch, NULL, NULL, NULL]
         share.stretches = <fl_stretch *>calloc(team, sizeof(fl_stretch))
-        share.scratch = <void **>calloc(team, sizeof(void *))
         share.cells = <fl_exact *>calloc(team * groups * width, sizeof(fl_exact))
         share.counts = <int64_t *>calloc(team * groups * counters, sizeof(int64_t))
         share.flags = <int64_t *>calloc(team * max(losses, 1), sizeof(int64_t))
-        ready = (
-            share.stretches != NULL and share.scratch != NULL and share.cells != NULL
-            and share.counts != NULL and share.flags != NULL)
         try:
-            if ready:
-                share.scratch[0] = self.scratch
-                for t in range(1, team):
-                    share.scratch[t] = fl_fold_scratch_new(&self.fold)
-                    ready = ready and share.scratch[t] != NULL
-            if not ready:
+            if (share.stretches == NULL or share.cells == NULL or share.counts == NULL
+                    or share.flags == NULL):
                 raise MemoryError("sums of the threads")
             with nogil:
                 run_shares(&share, jobs)
@@ -252,11 +264,7 @@ cdef class Fold:
                 for j in range(losses):
                     flags[j] |= share.flags[k * losses + j]
         finally:
-            if share.scratch != NULL:
-                for t in range(1, team):
-                    fl_fold_scratch_free(share.scratch[t])
             free(share.stretches)
-            free(share.scratch)
             free(share.cells)
             free(share.counts)
             free(share.flags)

@@ -22,7 +22,7 @@ from fastloss._losses import BY_NAME, MARGIN_LABELS
 Losses: TypeAlias = "str | Loss | Iterable[str | Loss] | Mapping[str, str | Loss]"
 
 # Rows whose groups are numbered at a time.
-_PIECE = 1 << 17
+_PIECE = 1 << 20
 FORMAT = "fastloss.Accumulator"
 VERSION = 1
 # Sums are in units of 2 to this power.

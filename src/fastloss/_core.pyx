@@ -126,8 +126,8 @@ cdef extern from "pipeline.h" nogil:
     ptrdiff_t fl_chunk(const fl_plan *plan)
     void fl_set_streams(fl_plan *plan, int threads)
     int fl_needs_scratch(const fl_plan *plan)
-    void *fl_scratch_new(const fl_plan *plan)
-    void fl_scratch_free(void *scratch)
+    void *fl_scratch_take(const fl_plan *plan, int member)
+    void fl_scratch_give(void *scratch, int member)
     ptrdiff_t fl_chunks_at_once(
         const fl_plan *plan, ptrdiff_t chunk, ptrdiff_t count, int team)
     ctypedef struct fl_part:
@@ -392,7 +392,7 @@ cdef int execute(const fl_plan *plan, int threads, bint weights, Total *total) e
     try:
         if ready and fl_needs_scratch(plan):
             for thread in range(team):
-                work.scratch[thread] = fl_scratch_new(plan)
+                work.scratch[thread] = fl_scratch_take(plan, thread)
                 ready = ready and work.scratch[thread] != NULL
         if not ready:
             raise MemoryError("scratch space of the pass")
@@ -402,7 +402,7 @@ cdef int execute(const fl_plan *plan, int threads, bint weights, Total *total) e
     finally:
         if work.scratch != NULL:
             for thread in range(team):
-                fl_scratch_free(work.scratch[thread])
+                fl_scratch_give(work.scratch[thread], thread)
         free(work.stretches)
         free(work.scratch)
         free(work.parts)
@@ -417,7 +417,7 @@ cdef int execute_one(const fl_plan *plan, bint weights, Total *total) except -1:
     part.sums[1] = [0, 0]
     part.flags = 0
     if fl_needs_scratch(plan):
-        scratch = fl_scratch_new(plan)
+        scratch = fl_scratch_take(plan, 0)
         if scratch == NULL:
             raise MemoryError("scratch space of the pass")
     if plan.size > NOGIL_ELEMENTS or plan.rowwise != NULL:
@@ -426,7 +426,7 @@ cdef int execute_one(const fl_plan *plan, bint weights, Total *total) except -1:
     else:
         run_chunks(plan, plan.size, 0, 0, scratch, &part, weights)
     if scratch != NULL:
-        fl_scratch_free(scratch)
+        fl_scratch_give(scratch, 0)
     combine(&part, 1, plan.size, plan.size, plan.size, total)
     return 0
 
@@ -788,7 +788,7 @@ def reduced(
         set_parameters(&plan, params)
         plan.scale = plan.w_scale = 1
         describe(&plan, &axes, y, -1, z, -1, w, ())
-        scratch = fl_scratch_new(&plan)
+        scratch = fl_scratch_take(&plan, 0)
         if scratch == NULL:
             raise MemoryError("scratch space of the pass")
         with nogil:
@@ -802,7 +802,7 @@ def reduced(
         for i in range(count):
             (<double *>cnp.PyArray_DATA(totals))[i] = fl_sum_result(sums[i])
     finally:
-        fl_scratch_free(scratch)
+        fl_scratch_give(scratch, 0)
         free(sums)
     return out_of_domain(flags), totals
 
@@ -968,7 +968,7 @@ Gradient and diagonal of the Hessian, in one pass."""
                 keywords.out = value
             elif name == "num_threads":
                 if value is not None:
-                    if type(value) is not int or not 1 <= value <= MOST_THREADS:
+                    if type(value) is not int or not 1 <= value <= MOST_threadS:
                         return None
                     keywords.threads = value
             else:
@@ -1170,7 +1170,7 @@ Gradient and diagonal of the Hessian, in one pass."""
         return describe(plan, axes, y, -1, z, -1, weight, results)
 
 
-MOST_THREADS = 1 << 20
+MOST_threadS = 1 << 20
 
 
 cdef Reduction reduction_of(reduction) noexcept:

@@ -89,7 +89,7 @@ static totals run(const fl_plan *plan, int team) {
   work->team = team;
   const ptrdiff_t count = (plan->size + work->chunk - 1) / work->chunk;
   CHECK(count <= MOST_CHUNKS);
-  for (int i = 0; i < team; i++) CHECK(work->scratch[i] = fl_scratch_new(plan));
+  for (int i = 0; i < team; i++) CHECK(work->scratch[i] = fl_scratch_take(plan, i));
   work->at_once = fl_chunks_at_once(plan, work->chunk, count, team);
   fl_share_out(work->stretches, team, 0, (count + work->at_once - 1) / work->at_once);
   fl_team_run(team, member_chunks, work, LONG_JOB);
@@ -100,7 +100,7 @@ static totals run(const fl_plan *plan, int team) {
     fl_sum_add(&weight, fl_sum_result(work->parts[i].sums[1]));
     result.flags |= work->parts[i].flags;
   }
-  for (int i = 0; i < team; i++) fl_scratch_free(work->scratch[i]);
+  for (int i = 0; i < team; i++) fl_scratch_give(work->scratch[i], i);
   for (int i = 1; i < team; i++) taken_by_helpers += work->taken[i];
   free(work);
   result.loss = fl_sum_result(loss);

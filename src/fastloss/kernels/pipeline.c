@@ -110,16 +110,49 @@ static pointwise_scratch pointwise_parts(double *scratch, ptrdiff_t blocks) {
                              .out = {scratch + 3 * room, scratch + 4 * room}};
 }
 
-void *fl_scratch_new(const fl_plan *plan) {
-  size_t size = 5 * sizeof(double) * (size_t)(blocks_at_once(plan) * FL_BLOCK);
-  if (plan->rowwise) {
-    const int few = plan->classes <= LONG_ROW;
-    size = sizeof(rowwise_scratch) + (few ? TILE_ELEMENTS : KEPT) * item_size(plan);
-  }
-  return fl_aligned_new(size);
+static size_t scratch_size(const fl_plan *plan) {
+  if (!plan->rowwise) return 5 * sizeof(double) * (size_t)(blocks_at_once(plan) * FL_BLOCK);
+  const int few = plan->classes <= LONG_ROW;
+  return sizeof(rowwise_scratch) + (few ? TILE_ELEMENTS : KEPT) * item_size(plan);
 }
 
-void fl_scratch_free(void *scratch) { fl_aligned_free(scratch); }
+/* The line before scratch space. */
+typedef struct {
+  size_t size;
+} scratch_head;
+
+static scratch_head *head_of(void *scratch) { return (scratch_head *)((char *)scratch - FL_LINE); }
+
+void *fl_scratch_new(const fl_plan *plan) {
+  const size_t size = scratch_size(plan);
+  scratch_head *head = fl_aligned_new(FL_LINE + size);
+  if (!head) return NULL;
+  head->size = size;
+  return (char *)head + FL_LINE;
+}
+
+void fl_scratch_free(void *scratch) {
+  if (scratch) fl_aligned_free(head_of(scratch));
+}
+
+/* What members gave back. */
+static void *shelf[64];
+
+static int has_place(int member) { return member < (int)(sizeof shelf / sizeof *shelf); }
+
+void *fl_scratch_take(const fl_plan *plan, int member) {
+  void *own = NULL;
+  if (has_place(member)) own = __atomic_exchange_n(&shelf[member], NULL, __ATOMIC_ACQUIRE);
+  if (own && head_of(own)->size >= scratch_size(plan)) return own;
+  fl_scratch_free(own);
+  return fl_scratch_new(plan);
+}
+
+void fl_scratch_give(void *scratch, int member) {
+  if (!scratch) return;
+  if (has_place(member)) scratch = __atomic_exchange_n(&shelf[member], scratch, __ATOMIC_ACQ_REL);
+  fl_scratch_free(scratch);
+}
 
 /* ---- walking through the plan's axes ---- */
 
@@ -1063,13 +1096,15 @@ static void run_rowwise(const fl_plan *plan, ptrdiff_t start, ptrdiff_t stop, pt
 /* ---- the interface ---- */
 
 ptrdiff_t fl_chunk(const fl_plan *plan) {
-  enum { SMALLEST = 4 * FL_BLOCK, FAIR = 16 * FL_BLOCK, FEW = 16 };
+  /* Of MANY chunks each of 16 threads gets a fair share; FEW cost hardly anything. */
+  enum { SMALLEST = 4 * FL_BLOCK, LARGEST = 16 * FL_BLOCK, FEW = 16, MANY = 64 };
+  const ptrdiff_t fair = plan->size / (plan->cost < STREAM_COST ? FEW : MANY);
   ptrdiff_t unit = FL_BLOCK, classes = 1;
-  ptrdiff_t least = smaller(larger(SMALLEST, plan->size / FEW), FAIR) / FL_BLOCK;
+  ptrdiff_t least = smaller(larger(SMALLEST, fair), LARGEST) / FL_BLOCK;
   if (plan->rowwise) {
     unit = group_rows(plan), classes = larger(plan->classes, 1);
-    if (has_long_rows(plan)) { /* enough chunks for 16 threads */
-      const ptrdiff_t rows = smaller(FL_MAX_ROWS, plan->size / 16);
+    if (has_long_rows(plan)) {
+      const ptrdiff_t rows = smaller(FL_MAX_ROWS, plan->size / MANY);
       unit = rows < FL_LANES ? larger(1, rows) : rows / FL_LANES * FL_LANES;
     }
     least = ceil_div(SMALLEST, unit * classes);

@@ -65,6 +65,11 @@ int fl_needs_scratch(const fl_plan *plan);
 void *fl_scratch_new(const fl_plan *plan);
 void fl_scratch_free(void *scratch);
 
+/* The same for a member of a team, who gives it back for the next pass: new memory has new pages,
+ * which can take longer than the pass. */
+void *fl_scratch_take(const fl_plan *plan, int member);
+void fl_scratch_give(void *scratch, int member);
+
 /* How many of `count` chunks a member of a team takes at once: several where they are few rows of
  * wide planes, whose lines then lie next to each other, but not fewer than leave one for each. */
 ptrdiff_t fl_chunks_at_once(const fl_plan *plan, ptrdiff_t chunk, ptrdiff_t count, int team);

@@ -40,13 +40,13 @@ enum {
  * caller sleeps until it is done. */
 enum { NONE, OFFERED, TAKEN, AWAITED };
 
-/* Where a helper looks out for a job that does not. */
+/* Where a helper looks out for a job that sleeps, or has not run since it was woken. */
 enum { ASLEEP = -1, NOWHERE = -2 };
 
 /* A thread of the team that is not the caller. */
 typedef struct {
   _Alignas(128) atomic_int offer;
-  atomic_int processor; /* where it looks out for a job, or ASLEEP */
+  atomic_int processor; /* where it looks out for a job, ASLEEP or NOWHERE */
   atomic_int displaced; /* whether it was kept off the caller's processor */
   sem_t wake;
   pthread_t thread;
@@ -189,7 +189,7 @@ static void open_job(int worth_waking) {
   for (int i = 0; i < team.threads - 1; i++) {
     const int there = atomic_load_explicit(&team.help[i].processor, memory_order_relaxed);
     asleep |= there == ASLEEP;
-    in_the_way |= there == here;
+    in_the_way |= there == here || there == NOWHERE;
   }
   team.wakes = asleep && worth_waking;
   if (team.wakes || in_the_way)
@@ -199,7 +199,7 @@ static void open_job(int worth_waking) {
     const int there = atomic_load_explicit(&h->processor, memory_order_relaxed);
     if (there == ASLEEP && !team.wakes) continue;
     atomic_store_explicit(&h->offer, OFFERED, memory_order_release);
-    if (there == here && in_the_way) displace(h);
+    if (in_the_way && (there == here || there == NOWHERE)) displace(h);
   }
   atomic_thread_fence(memory_order_seq_cst);
   wake_children(0);

@@ -8,7 +8,7 @@
 /* Nanoseconds of one thread's work for each member of a team: more members cost more than they
  * save. */
 #if defined(__linux__)
-enum { FL_MEMBER_WORK = 2500 };
+enum { FL_MEMBER_WORK = 2000 };
 #else
 enum { FL_MEMBER_WORK = 10000 };
 #endif
