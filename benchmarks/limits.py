@@ -52,8 +52,8 @@ def movers(
         calls.append(_with_torch(y, z, out, threads))
     if y.dtype == z.dtype and importlib.util.find_spec("numba"):
         calls.append(_with_numba(y, z, out))
-    if y.dtype == z.dtype and _compiled_movers():
-        calls += _with_c(y, z, out, threads)
+    if y.dtype == z.dtype:
+        calls += with_c(y, z, out, threads)
     return calls
 
 
@@ -121,8 +121,11 @@ def _compiled_movers() -> ctypes.CDLL | None:
         return ctypes.CDLL(str(library))
 
 
-def _with_c(y: Array, z: Array, out: Array | None, threads: int) -> list[Call]:
+def with_c(y: Array, z: Array, out: Array | None, threads: int) -> list[Call]:
+    """Return the calls of the compiled loops; none if there is no compiler."""
     library = _compiled_movers()
+    if library is None:
+        return []
     type_ = "float" if y.dtype == np.float32 else "double"
     arrays = [y, z] if out is None else [y, z, out]
     ways = ["dot"] if out is None else ["copy", "stream"]

@@ -137,12 +137,12 @@ def measure(family: str, threads: int, largest: int) -> dict[str, Any]:
 # ---- drawing ----
 
 
-def draw(family: str, data: dict[str, Any], file: Path) -> None:
-    """Draw a picture as wide as the text of a README."""
+def set_style(salt: str) -> None:
+    """Make pictures that are the same at every drawing, and readable on any page."""
     mpl.use("Agg")
     mpl.rcParams.update(
         {
-            "svg.hashsalt": family,
+            "svg.hashsalt": salt,
             "svg.fonttype": "path",
             "font.size": 10,
             "text.color": INK,
@@ -153,6 +153,23 @@ def draw(family: str, data: dict[str, Any], file: Path) -> None:
             "ytick.color": INK,
         }
     )
+
+
+def tidy(axes: Any) -> None:
+    """Leave a panel a grid, and two sides of its frame."""
+    axes.grid(color=INK, alpha=0.2, linewidth=0.6)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.patch.set_alpha(0)
+
+
+def save(figure: Any, file: Path) -> None:
+    """Write a picture whose bytes depend on the figures alone."""
+    figure.savefig(file, transparent=True, metadata={"Date": None} if file.suffix == ".svg" else {})
+
+
+def draw(family: str, data: dict[str, Any], file: Path) -> None:
+    """Draw a picture as wide as the text of a README."""
+    set_style(family)
     from matplotlib import pyplot as plt
 
     figure, grid = plt.subplots(2, 2, figsize=(9, 6.6), sharex=True, sharey=True)
@@ -169,9 +186,7 @@ def draw(family: str, data: dict[str, Any], file: Path) -> None:
         what = "mean" if panel["operation"] == "mean" else "mean and gradient"
         axes.set_title(f"{panel['loss']}{classes}\n{what}", fontsize=9.5, loc="left")
         axes.set(xscale="log", yscale="log")
-        axes.grid(color=INK, alpha=0.2, linewidth=0.6)
-        axes.spines[["top", "right"]].set_visible(False)
-        axes.patch.set_alpha(0)
+        tidy(axes)
     for axes in grid[1]:
         axes.set_xlabel("elements")
     for axes in grid[:, 0]:
@@ -195,7 +210,7 @@ def draw(family: str, data: dict[str, Any], file: Path) -> None:
         columnspacing=1.2,
     )
     figure.tight_layout(rect=(0, 0, 1, 0.95))
-    figure.savefig(file, transparent=True, metadata={"Date": None} if file.suffix == ".svg" else {})
+    save(figure, file)
     plt.close(figure)
 
 

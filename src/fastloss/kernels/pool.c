@@ -22,7 +22,7 @@
 
 enum {
   MOST = 256, /* threads */
-  WAKES = 4,  /* sleepers that a member wakes */
+  WAKES = 8,  /* sleepers that a member wakes */
   /* How long a helper looks out for the next job before it sleeps: calls in a loop find it awake.
    */
   SPIN_IDLE = 200000, /* ns */
