@@ -205,10 +205,11 @@ def outcome(call):
 assert [outcome(call) for call in before] == [None] * len(before)
 used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
 resource.setrlimit(resource.RLIMIT_AS, (used + (4 << 20), resource.RLIM_INFINITY))
-taken, size = [], 1 << 20
+room, taken, size = bytearray(1 << 16), [], 1 << 20  # the interpreter needs some
 while size >= 1 << 13:
     try: taken.append(np.empty(size, np.uint8))
     except MemoryError: size //= 2
+del room
 errors = [outcome(call) for call in new]
 again = [outcome(call) for call in before]
 del taken

@@ -1103,11 +1103,12 @@ ptrdiff_t fl_chunk(const fl_plan *plan) {
   ptrdiff_t least = smaller(larger(SMALLEST, fair), LARGEST) / FL_BLOCK;
   if (plan->rowwise) {
     unit = group_rows(plan), classes = larger(plan->classes, 1);
-    if (has_long_rows(plan)) {
-      const ptrdiff_t rows = smaller(FL_MAX_ROWS, plan->size / MANY);
+    least = larger(1, SMALLEST / 2 / (unit * classes));
+    if (has_long_rows(plan)) { /* what is done once a row is done for several at once */
+      const ptrdiff_t rows = smaller(FL_MAX_ROWS, ceil_div(plan->size, MANY / 2));
       unit = rows < FL_LANES ? larger(1, rows) : rows / FL_LANES * FL_LANES;
+      least = ceil_div(SMALLEST, unit * classes);
     }
-    least = ceil_div(SMALLEST, unit * classes);
   }
   const ptrdiff_t most = ceil_div(LARGEST_CHUNK, unit * classes);
   return unit * larger(least, smaller(ceil_div(plan->size, unit * CHUNKS), most));
