@@ -15,6 +15,7 @@ import importlib.util
 import os
 import shutil
 import subprocess
+import sys
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -117,7 +118,11 @@ def _compiled_movers() -> ctypes.CDLL | None:
     with tempfile.TemporaryDirectory() as folder:
         library = Path(folder, "movers.so")
         options = ["-O3", "-march=native", "-fopenmp", "-shared", "-fPIC"]
-        subprocess.run([compiler, *options, str(source), "-o", str(library)], check=True)
+        command = [compiler, *options, str(source), "-o", str(library)]
+        built = subprocess.run(command, capture_output=True, text=True, check=False)
+        if built.returncode != 0:
+            print(f"limits are without {source.name}:\n{built.stderr}", file=sys.stderr)
+            return None
         return ctypes.CDLL(str(library))
 
 

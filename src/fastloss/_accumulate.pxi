@@ -556,21 +556,23 @@ def number_values(const integer[:] x, integer lowest, ptrdiff_t span):
         numbers = cnp.PyArray_EMPTY(1, dims, cnp.NPY_INT32, 0)
         to = <int32_t *>cnp.PyArray_DATA(numbers)
         memset(number_of, 0xff, span * sizeof(int32_t))
-        while done < x.shape[0]:
-            stop = min(done + 4096, x.shape[0])
-            new = 0
-            with nogil:  # most pieces have no value that was not seen before
+        with nogil:
+            while done < x.shape[0]:
+                stop = min(done + 4096, x.shape[0])
+                new = 0
                 for i in range(done, stop):
                     to[i] = number_of[<ptrdiff_t>(<uint64_t>x[i] - <uint64_t>lowest)]
                     new |= to[i]
-            for i in range(done, stop if new < 0 else done):
-                offset = <ptrdiff_t>(<uint64_t>x[i] - <uint64_t>lowest)
-                if number_of[offset] < 0:
-                    number_of[offset] = count
-                    count += 1
-                    values.append(x[i])
-                to[i] = number_of[offset]
-            done = stop
+                if new < 0:  # few pieces have a value that was not seen before
+                    with gil:
+                        for i in range(done, stop):
+                            offset = <ptrdiff_t>(<uint64_t>x[i] - <uint64_t>lowest)
+                            if number_of[offset] < 0:
+                                number_of[offset] = count
+                                count += 1
+                                values.append(x[i])
+                            to[i] = number_of[offset]
+                done = stop
     finally:
         free(number_of)
     return numbers, values
