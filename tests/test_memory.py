@@ -183,7 +183,8 @@ def test_no_memory_at_all(python: Callable[..., str]) -> None:
 import resource, numpy as np, fastloss as fl
 z = np.full(100_000, 0.1)
 small = z[:9000].astype(">f4")
-square, rows = z[:90_000].reshape(300, 300), z.reshape(-1, 1000)
+wide, tall = z[:90_112].reshape(44, 2048), z[:90_112].reshape(2048, 44)
+rows = z.reshape(-1, 1000)
 sums = fl.Accumulator(["huber", "mae"])
 # Scratch space is kept, so these can do without new memory; the others need more of it.
 before = [
@@ -194,7 +195,7 @@ before = [
     lambda: sums.update(z, z),
 ]
 new = [
-    lambda: fl.huber(square.T, square),
+    lambda: fl.huber(tall.T, wide),
     lambda: fl.softmax_cross_entropy(rows, rows),
     lambda: fl.mse.grad(np.float64(0.5), z),
     lambda: fl.Accumulator(["huber", "mae"]).update(z, z),

@@ -303,6 +303,29 @@ def test_large_output_of_long_rows(name: str, dtype: str) -> None:
     assert (out[[0, -1]] == 7).all()
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("name", ["softmax_cross_entropy", "sparse_softmax_cross_entropy"])
+@pytest.mark.parametrize("offset", [0, 1])
+def test_large_output_of_planes(isa: str, name: str, dtype: str, offset: int) -> None:  # noqa: ARG001
+    """As above, class-major: planes that begin with a line, and planes that do not."""
+    rows, loss = 4096, fl.get(name)
+    classes = (32 << 20) // np.dtype(dtype).itemsize // rows + 2
+    random = np.random.default_rng(8)
+    z = random.normal(size=(classes, rows)).astype(dtype)
+    y = random.integers(0, classes, rows) if name.startswith("sparse") else abs(z[::-1])
+    around = np.full((2, z.size + 64), 7, dtype)
+    first = -around.ctypes.data // z.itemsize % (64 // z.itemsize) + offset
+    outs = tuple(x[first : first + z.size].reshape(z.shape) for x in around)
+    loss.grad_and_hess(y, z, axis=0, reduction="sum", out=outs)
+    for at in (slice(0, 16), slice(2000, 2100), slice(rows - 33, rows)):
+        few = y[at] if y.ndim == 1 else y[:, at].T
+        wanted = loss.grad_and_hess(few, np.ascontiguousarray(z[:, at].T), reduction="sum")
+        for got, derivative in zip(outs, wanted, strict=True):
+            same_bits(got[:, at].T, derivative)
+    assert (around[:, :first] == 7).all()
+    assert (around[:, first + z.size :] == 7).all()
+
+
 @pytest.mark.parametrize("targets", ["alike", "integers", "one"])
 @BOTH
 @pytest.mark.parametrize("record", POINTWISE, ids=lambda r: r.name)

@@ -42,6 +42,17 @@ static void *fresh(size_t size) {
   return memory;
 }
 
+/* The same, beginning with a line of the cache where the system can. */
+static void *fresh_lines(size_t size) {
+#if defined(_WIN32)
+  return fresh(size);
+#else
+  void *memory = NULL;
+  CHECK(posix_memalign(&memory, FL_LINE, size ? size : 1) == 0);
+  return memory;
+#endif
+}
+
 static void fill(bytes *b, void *to, size_t size) {
   for (size_t i = 0; i < size; i++) ((char *)to)[i] = (char)next(b);
 }
@@ -184,6 +195,8 @@ static void run_pass(bytes b, const fl_table *table) {
   plan->ndim = 1;
   plan->classes = rowwise ? 1 + (ptrdiff_t)below(&b, below(&b, 4) ? 40 : 2500) : 1;
   plan->size = plan->shape[0] = 1 + (ptrdiff_t)below(&b, rowwise ? 300 : 9000);
+  if (rowwise && below(&b, 2)) /* whole lines */
+    plan->size = plan->shape[0] = (plan->size + FL_LANES - 1) / FL_LANES * FL_LANES;
   const ptrdiff_t classes = plan->classes;
   fl_source source;
   void *memory[3] = {NULL, NULL, NULL};
@@ -235,12 +248,12 @@ static void run_pass(bytes b, const fl_table *table) {
       steps[i][0] = turned ? 1 : turn ? row + 1 : row;
       steps[i][1] = turned ? plan->size : 1;
       lengths[i] = plan->size * row;
-      out[turn][i] =
-          fresh((size_t)((plan->size - 1) * steps[i][0] + (row - 1) * steps[i][1] + 1) * item);
+      const ptrdiff_t reach = (plan->size - 1) * steps[i][0] + (row - 1) * steps[i][1] + 1;
+      out[turn][i] = below(&b, 2) ? fresh((size_t)reach * item) : fresh_lines((size_t)reach * item);
       plan->out[i].data = out[turn][i];
       plan->out[i].native = 1;
       plan->out[i].direct = steps[i][0] == 1 && !turned;
-      plan->out[i].streamed = !rowwise && plan->out[i].direct && below(&b, 2);
+      plan->out[i].streamed = (rowwise ? !losses : plan->out[i].direct) && below(&b, 2);
       plan->out[i].strides[0] = steps[i][0] * (ptrdiff_t)item;
       plan->out_class[i] = losses ? 0 : steps[i][1] * (ptrdiff_t)item;
     }

@@ -26,6 +26,18 @@
     for (size_t at = 0; at < (size_t)(n) * sizeof *(x); at += FL_LINE) \
       __builtin_prefetch((const void *)(from + at), written, caches);  \
   } while (0)
+/* Writes a vector past the caches, to a line of its own or a part of one. */
+#if !defined(__SSE2__)
+#define PUT_PAST(to, from) memcpy(to, from, VECTOR_BYTES)
+#elif VECTOR_BYTES == 64
+#define PUT_PAST(to, from) _mm512_stream_si512((void *)(to), _mm512_loadu_si512(from))
+#elif VECTOR_BYTES == 32
+#define PUT_PAST(to, from) \
+  _mm256_stream_si256((__m256i *)(to), _mm256_loadu_si256((const __m256i *)(from)))
+#else
+#define PUT_PAST(to, from) \
+  _mm_stream_si128((__m128i *)(to), _mm_loadu_si128((const __m128i *)(from)))
+#endif
 #define SIMD _Pragma("omp simd")
 #define SIMD_FLAGS _Pragma("omp simd reduction(| : flags)")
 #define SIMD_BOTH _Pragma("omp simd reduction(| : flags, other)")

@@ -680,10 +680,12 @@ static fl_rows result_planes_at(const fl_plan *plan, int which, ptrdiff_t start,
     return (fl_rows){.body = buffer, .step = tile->rows};
   position at;
   seek(plan, start, &at);
-  return (fl_rows){
-      .body = to->data + offset(plan, to->strides, &at) + tile->first * plan->out_class[which],
-      .step = plan->out_class[which] / (ptrdiff_t)item_size(plan),
-      .ahead = next_place(plan, plan->out_class[which], tile)};
+  char *body = to->data + offset(plan, to->strides, &at) + tile->first * plan->out_class[which];
+  const int aligned = (uintptr_t)body % FL_LINE == 0 && plan->out_class[which] % FL_LINE == 0;
+  return (fl_rows){.body = body,
+                   .step = plan->out_class[which] / (ptrdiff_t)item_size(plan),
+                   .ahead = next_place(plan, plan->out_class[which], tile),
+                   .past = to->streamed && aligned};
 }
 
 /* Few classes, or classes that lie farther apart than rows. */
@@ -1120,11 +1122,14 @@ ptrdiff_t fl_chunks_at_once(const fl_plan *plan, ptrdiff_t chunk, ptrdiff_t coun
   return larger(1, smaller(FL_MAX_ROWS / chunk, smaller(most, count / team)));
 }
 
-/* Whether the memory takes longer than the arithmetic, so that it pays to copy what is formed in a
- * buffer. Of long rows, those whose exponentials are kept, or which are zeros around a label. */
+/* Whether the memory takes longer than the arithmetic, so that it pays to write results past the
+ * caches. Of long rows, those whose exponentials are kept, or which are zeros around a label; and
+ * planes, which are written from the loop that forms them. */
 static int is_bound_by_memory(const fl_plan *plan, int threads) {
   if (!plan->rowwise)
     return plan->cost < STREAM_COST || plan->mode != FL_SUM_GRAD || threads > STREAM_THREADS;
+  if (plan->rowwise->accumulate[FL_PLANES][plan->target] && lies_in_planes(plan))
+    return has_long_rows(plan);
   return plan->classes >= STREAM_CLASSES &&
          (picks(plan) || (plan->rowwise->scan[FL_ALONG] && runs_along(plan)));
 }
@@ -1135,7 +1140,7 @@ static int may_stream(const fl_plan *plan, int which) {
   if (plan->weighted && to->data == plan->w.data) return 0;
   if (!plan->rowwise) return to->direct;
   return which >= first_rate(plan) && to->native &&
-         plan->out_class[which] == (ptrdiff_t)item_size(plan);
+         (lies_in_planes(plan) || plan->out_class[which] == (ptrdiff_t)item_size(plan));
 }
 
 void fl_set_streams(fl_plan *plan, int threads) {

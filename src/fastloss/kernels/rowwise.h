@@ -45,6 +45,13 @@ ALWAYS_INLINE void LOCAL(prefetch)(const T *x, ptrdiff_t ahead) {
 
 ALWAYS_INLINE void LOCAL(claim)(const T *x, ptrdiff_t ahead) { ASK_FOR(FL_LANES, x, ahead, 1, 2); }
 
+/* Writes FL_LANES elements of a result, past the caches or not. */
+ALWAYS_INLINE void LOCAL(put)(int past, T *to, const T *from) {
+  for (size_t i = 0; past && i < FL_LANES; i += VECTOR_BYTES / sizeof(T))
+    PUT_PAST(to + i, from + i);
+  if (!past) memcpy(to, from, FL_LANES * sizeof(T));
+}
+
 ALWAYS_INLINE ptrdiff_t LOCAL(to_next_tile)(const fl_tile *tile, const fl_rows *x) {
   return tile->count * x->step * (ptrdiff_t)sizeof(T);
 }
@@ -594,11 +601,40 @@ ALWAYS_INLINE T KERNEL(softmax, gradient)(T t, T e, T S, T inverse, T total) {
   return (total - t) * (e * inverse) - own;
 }
 
+/* Derivatives of class k of FL_LANES rows, whose exponentials are e. Sparse targets make of them
+ * `self` for the label's class, and `others` times e. */
+ALWAYS_INLINE void KERNEL(softmax, derivatives)(int kind, const fl_tile *tile, ptrdiff_t k,
+                                                ptrdiff_t from, const T *e, const T *others,
+                                                const T *self) {
+  const T *sum = (const T *)tile->sum + from, *total = (const T *)tile->total + from;
+  const T *inverse = (const T *)tile->inverse + from, *rate = (const T *)tile->rate + from;
+  const T *sharers = (const T *)tile->sharers + from, smoothing = (T)tile->smoothing;
+  const T *z = (const T *)tile->z.body + k * tile->z.step + from;
+  const T *y = HAS_Y(kind) ? (const T *)tile->y.body + k * tile->y.step + from : NULL;
+  const T weight = ((const T *)tile->class_weight)[k];
+  const I *label = (const I *)tile->label + from, class = (I)(tile->first + k);
+  T out[FL_LANES];
+  SIMD for (int r = 0; r < FL_LANES; r++) {
+    const T t = kind == FL_SPARSE ? 0
+                                  : LOCAL(target)(kind, weight, smoothing, sharers[r],
+                                                  HAS_Y(kind) ? y[r] : 0, label[r], class, z[r]);
+    const T g = kind == FL_SPARSE
+                    ? (label[r] == class ? self[r] : others[r] * e[r])
+                    : KERNEL(softmax, gradient)(t, e[r], sum[r], inverse[r], total[r]);
+    out[r] = label[r] == FL_IGNORED ? 0 : rate[r] * g;
+  }
+  LOCAL(put)(tile->grad.past, (T *)tile->grad.body + k * tile->grad.step + from, out);
+  if (!tile->wants_hess) return;
+  SIMD for (int r = 0; r < FL_LANES; r++) {
+    const T h = KERNEL(softmax, hessian)(e[r], sum[r], inverse[r], total[r]);
+    out[r] = label[r] == FL_IGNORED ? 0 : rate[r] * h;
+  }
+  LOCAL(put)(tile->hess.past, (T *)tile->hess.body + k * tile->hess.step + from, out);
+}
+
 ALWAYS_INLINE void KERNEL(softmax, derive_planes)(int kind, fl_tile *tile) {
   const T *max = tile->max, *sum = tile->sum, *total = tile->total, *inverse = tile->inverse;
-  const T *rate = tile->rate, *sharers = tile->sharers, *own = tile->own;
-  const T smoothing = (T)tile->smoothing;
-  const I *label = tile->label;
+  const T *own = tile->own;
   T others[FL_MAX_ROWS], self[FL_MAX_ROWS];
   SIMD for (ptrdiff_t r = 0; r < tile->rows; r++) {
     others[r] = total[r] * inverse[r];
@@ -607,33 +643,15 @@ ALWAYS_INLINE void KERNEL(softmax, derive_planes)(int kind, fl_tile *tile) {
   for (ptrdiff_t k = 0; k < tile->classes; k++) {
     const T *z = (const T *)tile->z.body + k * tile->z.step;
     const T *y = HAS_Y(kind) ? (const T *)tile->y.body + k * tile->y.step : NULL;
-    const T weight = ((const T *)tile->class_weight)[k];
-    const I class = (I)(tile->first + k);
-    T *grad = (T *)tile->grad.body + k * tile->grad.step;
-    T *hess = (T *)tile->hess.body + k * tile->hess.step;
+    const T *grad = (const T *)tile->grad.body + k * tile->grad.step;
     for (ptrdiff_t from = 0; from < tile->rows; from += FL_LANES) {
       LOCAL(prefetch)(z + from, LOCAL(to_classes_ahead)(&tile->z));
       if (HAS_Y(kind)) LOCAL(prefetch)(y + from, LOCAL(to_classes_ahead)(&tile->y));
-      LOCAL(claim)(grad + from, LOCAL(to_classes_ahead)(&tile->grad));
+      if (!tile->grad.past) LOCAL(claim)(grad + from, LOCAL(to_classes_ahead)(&tile->grad));
       T e[FL_LANES];
-      SIMD for (int j = 0; j < FL_LANES; j++) {
-        const ptrdiff_t r = from + j;
-        const T t = kind == FL_SPARSE
-                        ? 0
-                        : LOCAL(target)(kind, weight, smoothing, sharers[r], HAS_Y(kind) ? y[r] : 0,
-                                        label[r], class, z[r]);
-        e[j] = KERNEL(softmax, exponential)(1, z[r], max[r]);
-        const T g = kind == FL_SPARSE
-                        ? (label[r] == class ? self[r] : others[r] * e[j])
-                        : KERNEL(softmax, gradient)(t, e[j], sum[r], inverse[r], total[r]);
-        grad[r] = label[r] == FL_IGNORED ? 0 : rate[r] * g;
-      }
-      if (!tile->wants_hess) continue;
-      SIMD for (int j = 0; j < FL_LANES; j++) {
-        const ptrdiff_t r = from + j;
-        const T h = KERNEL(softmax, hessian)(e[j], sum[r], inverse[r], total[r]);
-        hess[r] = label[r] == FL_IGNORED ? 0 : rate[r] * h;
-      }
+      SIMD for (int j = 0; j < FL_LANES; j++) e[j] =
+          KERNEL(softmax, exponential)(1, z[from + j], max[from + j]);
+      KERNEL(softmax, derivatives)(kind, tile, k, from, e, others + from, self + from);
     }
   }
 }
