@@ -772,8 +772,10 @@ static fl_rows rows_at(const fl_plan *plan, const fl_operand *from, ptrdiff_t cl
     if (tile->whole < tile->classes)
       for (ptrdiff_t i = 0; i < tile->count; i++, src += from->strides[last], dst += TAIL * size)
         copy_lanes(plan, dst, src);
-    return (fl_rows){body, (char *)tails + (FL_LANES - (n - tile->whole)) * size,
-                     from->strides[last] / size, TAIL, 0};
+    return (fl_rows){.body = body,
+                     .tail = (char *)tails + (FL_LANES - (n - tile->whole)) * size,
+                     .step = from->strides[last] / size,
+                     .tail_step = TAIL};
   }
   position at = *start;
   char *dst = buffer;
@@ -786,7 +788,10 @@ static fl_rows rows_at(const fl_plan *plan, const fl_operand *from, ptrdiff_t cl
       from->load(dst, 0, 1, src, 0, class_stride, 1, n);
     dst += tile->classes * size;
   }
-  return (fl_rows){buffer, (char *)buffer + tile->whole * size, tile->classes, tile->classes, 0};
+  return (fl_rows){.body = buffer,
+                   .tail = (char *)buffer + tile->whole * size,
+                   .step = tile->classes,
+                   .tail_step = tile->classes};
 }
 
 /* Where the tile's elements of an output are formed: in place, but for tails, or in buffer. */
@@ -795,9 +800,15 @@ static fl_rows results_at(const fl_plan *plan, int which, const position *start,
   const fl_output *to = &plan->out[which];
   const ptrdiff_t class_stride = plan->out_class[which], size = (ptrdiff_t)item_size(plan);
   if (!to->streamed && lies_along(plan, to->native, class_stride, to->strides, start, tile))
-    return (fl_rows){to->data + offset(plan, to->strides, start) + tile->first * class_stride,
-                     (char *)tails + FL_LANES * size, to->strides[plan->ndim - 1] / size, TAIL, 0};
-  return (fl_rows){buffer, (char *)buffer + tile->whole * size, tile->classes, tile->classes, 0};
+    return (fl_rows){
+        .body = to->data + offset(plan, to->strides, start) + tile->first * class_stride,
+        .tail = (char *)tails + FL_LANES * size,
+        .step = to->strides[plan->ndim - 1] / size,
+        .tail_step = TAIL};
+  return (fl_rows){.body = buffer,
+                   .tail = (char *)buffer + tile->whole * size,
+                   .step = tile->classes,
+                   .tail_step = tile->classes};
 }
 
 /* Zeros the rows that are ignored, and copies what was not formed in place: a tail together with
