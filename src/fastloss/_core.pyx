@@ -968,7 +968,7 @@ Gradient and diagonal of the Hessian, in one pass."""
                 keywords.out = value
             elif name == "num_threads":
                 if value is not None:
-                    if type(value) is not int or not 1 <= value <= MOST_threadS:
+                    if type(value) is not int or not 1 <= value <= MOST_THREADS:
                         return None
                     keywords.threads = value
             else:
@@ -1170,7 +1170,7 @@ Gradient and diagonal of the Hessian, in one pass."""
         return describe(plan, axes, y, -1, z, -1, weight, results)
 
 
-MOST_threadS = 1 << 20
+MOST_THREADS = 1 << 20
 
 
 cdef Reduction reduction_of(reduction) noexcept:

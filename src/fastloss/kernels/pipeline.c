@@ -757,6 +757,14 @@ static ptrdiff_t true_classes(const fl_plan *plan, const fl_tile *tile) {
   return smaller(tile->classes, plan->classes - tile->first);
 }
 
+/* The tile's rows in a buffer, one after the other. */
+static fl_rows rows_in(void *buffer, const fl_tile *tile, ptrdiff_t size) {
+  return (fl_rows){.body = buffer,
+                   .tail = (char *)buffer + tile->whole * size,
+                   .step = tile->classes,
+                   .tail_step = tile->classes};
+}
+
 /* The tile's elements of an operand: as they lie, with tails in a buffer of their own where the
  * padding is there already, or converted into buffer and padded. A tail is taken as part of the
  * last FL_LANES classes, so that the same number of bytes is copied whatever is left. */
@@ -788,10 +796,7 @@ static fl_rows rows_at(const fl_plan *plan, const fl_operand *from, ptrdiff_t cl
       from->load(dst, 0, 1, src, 0, class_stride, 1, n);
     dst += tile->classes * size;
   }
-  return (fl_rows){.body = buffer,
-                   .tail = (char *)buffer + tile->whole * size,
-                   .step = tile->classes,
-                   .tail_step = tile->classes};
+  return rows_in(buffer, tile, size);
 }
 
 /* Where the tile's elements of an output are formed: in place, but for tails, or in buffer. */
@@ -805,10 +810,7 @@ static fl_rows results_at(const fl_plan *plan, int which, const position *start,
         .tail = (char *)tails + FL_LANES * size,
         .step = to->strides[plan->ndim - 1] / size,
         .tail_step = TAIL};
-  return (fl_rows){.body = buffer,
-                   .tail = (char *)buffer + tile->whole * size,
-                   .step = tile->classes,
-                   .tail_step = tile->classes};
+  return rows_in(buffer, tile, size);
 }
 
 /* Zeros the rows that are ignored, and copies what was not formed in place: a tail together with
