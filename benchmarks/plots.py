@@ -13,7 +13,9 @@ import json
 import os
 import sys
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -167,6 +169,18 @@ def save(figure: Any, file: Path) -> None:
     figure.savefig(file, transparent=True, metadata={"Date": None} if file.suffix == ".svg" else {})
 
 
+def draw_figures(file: Path, draw: Callable[[dict[str, Any], Path], None], png: bool) -> bool:
+    """Draw the figures of a file beside it, unless there is none."""
+    if not file.exists():
+        print(f"--draw: got no {os.path.relpath(file)}", file=sys.stderr)
+        return False
+    data = json.loads(file.read_text())
+    draw(data, file.with_suffix(".svg"))
+    if png:
+        draw(data, file.with_suffix(".png"))
+    return True
+
+
 def draw(family: str, data: dict[str, Any], file: Path) -> None:
     """Draw a picture as wide as the text of a README."""
     set_style(family)
@@ -250,13 +264,8 @@ def main() -> int:
         if not given.draw:
             data = measure(family, given.threads, given.largest)
             file.write_text(json.dumps(data, indent=1) + "\n")
-        if not file.exists():
-            print(f"--draw: got no {os.path.relpath(file)}", file=sys.stderr)
+        if not draw_figures(file, partial(draw, family), given.png):
             return 2
-        data = json.loads(file.read_text())
-        draw(family, data, file.with_suffix(".svg"))
-        if given.png:
-            draw(family, data, file.with_suffix(".png"))
     return 0
 
 

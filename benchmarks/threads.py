@@ -13,13 +13,14 @@ import json
 import sys
 import time
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from cases import Array, Case, arguments
 from libraries import PEERS
 from limits import with_c
-from plots import FOLDER, INK, save, set_style, tidy
+from plots import FOLDER, INK, draw_figures, save, set_style, tidy
 from tables import LIMIT, machine
 from timing import best_times, pin
 
@@ -35,9 +36,9 @@ LOSSES = {
     ("sparse_softmax_cross_entropy", 1000): "#B8860B",
 }
 OPERATIONS = {"mean": "mean", "value_and_grad_out": "mean and gradient"}
-SIZES = (100_000, 1_000_000, 100_000_000)
 # No cache holds two arrays of so many elements.
 IN_MEMORY = 100_000_000
+SIZES = (100_000, 1_000_000, IN_MEMORY)
 DTYPE = "float32"
 TURNS = 6
 
@@ -111,7 +112,7 @@ def text_of(line: dict[str, Any]) -> str:
     return f"{name:60}{one * 1e6:10.1f} us{faster}"
 
 
-def draw(data: dict[str, Any], file: Any) -> None:
+def draw(data: dict[str, Any], file: Path) -> None:
     """Draw a panel for each size and operation."""
     set_style("threads")
     from matplotlib import pyplot as plt
@@ -174,14 +175,7 @@ def main() -> int:
         fl.set_num_threads(given.threads)
         data = measure(given.threads, tuple(given.size or SIZES))
         FILE.write_text(json.dumps(data, indent=1) + "\n")
-    if not FILE.exists():
-        print(f"--draw: got no {FILE}", file=sys.stderr)
-        return 2
-    data = json.loads(FILE.read_text())
-    draw(data, FILE.with_suffix(".svg"))
-    if given.png:
-        draw(data, FILE.with_suffix(".png"))
-    return 0
+    return 0 if draw_figures(FILE, draw, given.png) else 2
 
 
 if __name__ == "__main__":
