@@ -19,10 +19,10 @@
 #define FL_PART 256
 /* Rows, or classes, that row-wise losses take at once: whole vectors. */
 #define FL_LANES 16
-/* Classes of a row that are folded, half onto half, to their sum. */
+/* Classes of a row that are added up to one sum, before it is added as a pair. */
 #define FL_FOLD 128
-/* Sums in which the vectors of FL_FOLD classes of a row are collected. */
-#define FL_PARTS (FL_FOLD / FL_LANES / 2)
+/* Sums that those are added to in turn, before the sums are folded. */
+#define FL_SUMS (2 * FL_LANES)
 /* Rows of a tile across, at most. */
 #define FL_MAX_ROWS 256
 /* Rows that are taken together along their classes, at most. */

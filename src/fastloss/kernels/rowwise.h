@@ -2,9 +2,10 @@
  *
  * A vector holds either a class of FL_LANES rows (across: few classes, or classes that lie far
  * apart) or FL_LANES classes of a row (along). Both evaluate the same expressions and add up
- * classes in the same order, so results do not depend on which was taken: up to FL_FOLD classes
- * are folded, half onto half, and the sums of such blocks are added as pairs (Knuth's TwoSum), so
- * the error does not grow with the number of classes. */
+ * classes in the same order, so results do not depend on which was taken: of up to FL_FOLD classes,
+ * those FL_SUMS apart are added up one after the other, the FL_SUMS sums are folded, half onto
+ * half, and the sums of such blocks are added as pairs (Knuth's TwoSum), so the error does not grow
+ * with the number of classes. */
 
 #define SIMD_INFINITE _Pragma("omp simd reduction(| : infinite)")
 #define HAS_Y(kind) ((kind) == FL_DENSE || (kind) == FL_PLAIN)
@@ -14,6 +15,16 @@
     T x_ = (x), t_ = (s) + x_, b_ = t_ - (s); \
     lo += ((s) - (t_ - b_)) + (x_ - b_);      \
     s = t_;                                   \
+  } while (0)
+
+/* Adds x to the one of two sums that was not added to last. Where they are few registers they
+ * change places, and stay there; else `turn` tells which it is. */
+#define CHANGE_PLACES (FL_LANES * sizeof(T) <= 2 * VECTOR_BYTES)
+#define ADD_IN_TURN(sums, turn, j, x)                           \
+  do {                                                          \
+    const T sum_ = (sums)[CHANGE_PLACES ? 0 : (turn)][j] + (x); \
+    if (CHANGE_PLACES) (sums)[0][j] = (sums)[1][j];             \
+    (sums)[CHANGE_PLACES ? 1 : (turn)][j] = sum_;               \
   } while (0)
 
 /* An infinite or NaN sum has a meaningless low part. */
@@ -61,9 +72,12 @@ ALWAYS_INLINE ptrdiff_t LOCAL(to_classes_ahead)(const fl_rows *x) {
   return 4 * x->step * (ptrdiff_t)sizeof(T);
 }
 
-/* Folds n > 0 rows of lanes into one: half onto half, the first half being the largest power of two
- * that is less than n. */
+/* Adds up n > 0 rows of lanes in the first one: those FL_SUMS apart one after the other, then half
+ * onto half, the first half being the largest power of two that is less than what is left. */
 ALWAYS_INLINE void LOCAL(fold)(T (*x)[FL_LANES], ptrdiff_t n) {
+  for (ptrdiff_t k = FL_SUMS; k < n; k++)
+    SIMD for (int j = 0; j < FL_LANES; j++) x[k % FL_SUMS][j] += x[k][j];
+  n = n < FL_SUMS ? n : FL_SUMS;
   const int bits = 8 * sizeof(long long) - __builtin_clzll(2 * (unsigned long long)n - 1);
   for (ptrdiff_t half = ((ptrdiff_t)1 << (bits - 1)) / 2; half > 0; half /= 2) {
     for (ptrdiff_t k = 0; k + half < n; k++)
@@ -72,25 +86,9 @@ ALWAYS_INLINE void LOCAL(fold)(T (*x)[FL_LANES], ptrdiff_t n) {
   }
 }
 
-/* The same along a row: vectors of classes are collected in FL_PARTS sums, which the first halving
- * leads to, those of a row folded to one vector, and when that is done for other rows too, so that
- * none waits for the other, that vector to a number. */
-ALWAYS_INLINE T *LOCAL(part_of)(T (*part)[FL_LANES], ptrdiff_t first) {
-  return part[(size_t)first / FL_LANES % FL_PARTS];
-}
-
-/* Compilers call a function, or take a slow instruction, for an array of zeros. */
-ALWAYS_INLINE void LOCAL(clear_parts)(T (*part)[FL_LANES]) {
-  for (int k = 0; k < FL_PARTS; k++) SIMD for (int j = 0; j < FL_LANES; j++) part[k][j] = 0;
-}
-
-ALWAYS_INLINE void LOCAL(fold_parts)(T *lanes, T (*part)[FL_LANES]) {
-  SIMD for (int j = 0; j < FL_LANES; j++) {
-    lanes[j] = (part[0][j] + part[2][j]) + (part[1][j] + part[3][j]);
-  }
-}
-_Static_assert(FL_PARTS == 4, "two halvings lead to one vector");
-
+/* The same along a row, whose vectors are added to two sums in turn. Those of a block are joined at
+ * its end, and folded to a number later on, several rows at once, so that none waits for the other.
+ */
 ALWAYS_INLINE T LOCAL(fold_lanes)(const T *x) {
   T pairs[8], quads[4];
   SIMD for (int k = 0; k < 8; k++) pairs[k] = x[k] + x[k + 8];
@@ -103,13 +101,16 @@ _Static_assert(FL_LANES == 16, "four halvings lead to one number");
 ALWAYS_INLINE void LOCAL(add_planes)(const fl_tile *tile, ptrdiff_t n, const T *planes, void *sum_,
                                      void *sum_lo_) {
   for (ptrdiff_t from = 0; from < tile->rows; from += FL_LANES) {
-    T *sum = (T *)sum_ + from, *sum_lo = (T *)sum_lo_ + from, terms[FL_FOLD][FL_LANES];
+    T *sum = (T *)sum_ + from, *sum_lo = (T *)sum_lo_ + from, terms[FL_SUMS][FL_LANES];
     for (ptrdiff_t k = 0; k < n; k++)
       memcpy(terms[k], planes + k * tile->rows + from, sizeof terms[k]);
     LOCAL(fold)(terms, n);
     SIMD for (int r = 0; r < FL_LANES; r++) PAIR_ADD(sum[r], sum_lo[r], terms[0][r]);
   }
 }
+
+/* Which of two sums the vector is added to that begins with this class. */
+ALWAYS_INLINE size_t LOCAL(turn_of)(ptrdiff_t first) { return (size_t)first / FL_LANES % 2; }
 
 /* Where the block of FL_FOLD classes ends that begins here, or what the tile has of it. */
 ALWAYS_INLINE ptrdiff_t LOCAL(end_of_block)(const fl_tile *tile, ptrdiff_t first) {
@@ -201,11 +202,10 @@ static void KERNEL(softmax, scan_along)(fl_tile *tile) {
     const LOCAL(row) z_row = LOCAL(row_of)(tile, &tile->z, i);
     T top[FL_LANES];
     SIMD for (int j = 0; j < FL_LANES; j++) top[j] = max[i];
-    for (ptrdiff_t first = 0; first < tile->classes; first += FL_LANES) {
-      const T *z = LOCAL(vector)(z_row, first);
+    for (const T *z = z_row.body; z < z_row.body + tile->whole; z += FL_LANES)
       SIMD for (int j = 0; j < FL_LANES; j++) top[j] = z[j] > top[j] ? z[j] : top[j];
-    }
-    SIMD for (int j = 0; j < FL_LANES; j++) tops[i][j] = top[j];
+    const T *tail = tile->whole < tile->classes ? z_row.tail : z_row.body;
+    SIMD for (int j = 0; j < FL_LANES; j++) tops[i][j] = tail[j] > top[j] ? tail[j] : top[j];
   }
   for (ptrdiff_t i = 0; i < tile->count; i++) max[i] = LOCAL(largest)(tops[i]);
   if (tile->smoothing == 0) return;
@@ -345,60 +345,78 @@ ALWAYS_INLINE void KERNEL(softmax, exponentials_across)(int infinite, const fl_t
   SIMD for (int r = 0; r < FL_LANES; r++) tops[r] = found[r];
 }
 
+/* The same for a vector of a row. */
+ALWAYS_INLINE void KERNEL(softmax, exponentials_of)(int infinite, size_t turn, const T *z, T max,
+                                                    T *e, T (*sums)[FL_LANES], T *tops) {
+  SIMD for (int j = 0; j < FL_LANES; j++) {
+    const int is_top = z[j] == max;
+    e[j] = KERNEL(softmax, exponential)(infinite, z[j], max);
+    tops[j] += is_top ? 1 : 0;
+    ADD_IN_TURN(sums, turn, j, is_top ? 0 : e[j]);
+  }
+}
+
 /* The same for a block of a row: sums of terms, and lanes of tops. */
 ALWAYS_INLINE void KERNEL(softmax, exponentials_along)(int infinite, const fl_tile *tile,
                                                        ptrdiff_t i, ptrdiff_t block, T *tops,
                                                        T *lanes) {
   const LOCAL(row) z_row = LOCAL(row_of)(tile, &tile->z, i);
-  const T max = ((const T *)tile->max)[tile->row + i];
+  const T max = ((const T *)tile->max)[tile->row + i], *z = z_row.body;
   const ptrdiff_t stop = LOCAL(end_of_block)(tile, block);
-  T *row = (T *)tile->e + i * tile->e_step, part[FL_PARTS][FL_LANES];
-  LOCAL(clear_parts)(part);
-  for (ptrdiff_t first = block; first < stop; first += FL_LANES) {
-    const T *z = LOCAL(vector)(z_row, first);
-    T *e = row + first, *sum = LOCAL(part_of)(part, first);
-    LOCAL(prefetch)(z_row.body + first, LOCAL(to_next_tile)(tile, &tile->z));
-    SIMD for (int j = 0; j < FL_LANES; j++) {
-      const int is_top = z[j] == max;
-      e[j] = KERNEL(softmax, exponential)(infinite, z[j], max);
-      tops[j] += is_top ? 1 : 0;
-      sum[j] += is_top ? 0 : e[j];
-    }
+  const ptrdiff_t whole = tile->whole < stop ? tile->whole : stop;
+  T *e = (T *)tile->e + i * tile->e_step, sums[2][FL_LANES], found[FL_LANES];
+  SIMD for (int j = 0; j < FL_LANES; j++) sums[0][j] = sums[1][j] = 0, found[j] = tops[j];
+  for (ptrdiff_t first = block; first < whole; first += FL_LANES) {
+    LOCAL(prefetch)(z + first, LOCAL(to_next_tile)(tile, &tile->z));
+    KERNEL(softmax, exponentials_of)(infinite, LOCAL(turn_of)(first), z + first, max, e + first,
+                                     sums, found);
   }
-  LOCAL(fold_parts)(lanes, part);
+  if (whole < stop)
+    KERNEL(softmax, exponentials_of)(infinite, LOCAL(turn_of)(whole), z_row.tail, max, e + whole,
+                                     sums, found);
+  SIMD for (int j = 0; j < FL_LANES; j++) lanes[j] = sums[0][j] + sums[1][j], tops[j] = found[j];
 }
 
-/* Lanes of the terms and targets of such a block. */
-ALWAYS_INLINE void KERNEL(softmax, terms_along)(int kind, const fl_tile *tile, ptrdiff_t i,
-                                                ptrdiff_t block, I *seen, T *terms, T *targets) {
-  const ptrdiff_t row = tile->row + i, stop = LOCAL(end_of_block)(tile, block);
+/* Terms and targets of a vector of a row. */
+ALWAYS_INLINE void KERNEL(softmax, targets_of)(int kind, const fl_tile *tile, ptrdiff_t row,
+                                               ptrdiff_t first, const T *z, const T *y, I *seen,
+                                               T (*gaps)[FL_LANES], T (*totals)[FL_LANES]) {
   const T max = ((const T *)tile->max)[row], sharers = ((const T *)tile->sharers)[row];
-  const T smoothing = (T)tile->smoothing;
-  const I label = ((const I *)tile->label)[row];
+  const T *weight = (const T *)tile->class_weight + first, smoothing = (T)tile->smoothing;
+  const I label = ((const I *)tile->label)[row], class = (I)(tile->first + first);
+  const size_t turn = LOCAL(turn_of)(first);
+  SIMD for (int j = 0; j < FL_LANES; j++) {
+    const T yj = HAS_Y(kind) ? y[j] : 0;
+    I flags = 0;
+    if (HAS_Y(kind)) CHECK_TRUE((yj < 0) | (yj == INF));
+    seen[j] |= flags;
+    const T t = LOCAL(target)(kind, weight[j], smoothing, sharers, yj, label, class + j, z[j]);
+    ADD_IN_TURN(gaps, turn, j, KERNEL(softmax, term)(t, z[j], max));
+    ADD_IN_TURN(totals, turn, j, t);
+  }
+}
+
+/* The same for a block of a row: lanes of their sums. */
+ALWAYS_INLINE void KERNEL(softmax, terms_along)(int kind, const fl_tile *tile, ptrdiff_t i,
+                                                ptrdiff_t block, I *seen_, T *terms, T *targets) {
+  const ptrdiff_t row = tile->row + i, stop = LOCAL(end_of_block)(tile, block);
+  const ptrdiff_t whole = tile->whole < stop ? tile->whole : stop;
   const LOCAL(row) z_row = LOCAL(row_of)(tile, &tile->z, i);
   const LOCAL(row) y_row = LOCAL(row_of)(tile, HAS_Y(kind) ? &tile->y : &tile->z, i);
-  T gaps[FL_PARTS][FL_LANES], totals[FL_PARTS][FL_LANES];
-  LOCAL(clear_parts)(gaps);
-  LOCAL(clear_parts)(totals);
-  for (ptrdiff_t first = block; first < stop; first += FL_LANES) {
-    const T *z = LOCAL(vector)(z_row, first);
-    const T *y = LOCAL(vector)(y_row, first);
-    const T *weight = (const T *)tile->class_weight + first;
-    const I class = (I)(tile->first + first);
-    T *gap = LOCAL(part_of)(gaps, first), *total = LOCAL(part_of)(totals, first);
-    if (HAS_Y(kind)) LOCAL(prefetch)(y_row.body + first, LOCAL(to_next_tile)(tile, &tile->y));
-    SIMD for (int j = 0; j < FL_LANES; j++) {
-      const T yj = HAS_Y(kind) ? y[j] : 0;
-      I flags = 0;
-      if (HAS_Y(kind)) CHECK_TRUE((yj < 0) | (yj == INF));
-      seen[j] |= flags;
-      const T t = LOCAL(target)(kind, weight[j], smoothing, sharers, yj, label, class + j, z[j]);
-      gap[j] += KERNEL(softmax, term)(t, z[j], max);
-      total[j] += t;
-    }
+  T gaps[2][FL_LANES], totals[2][FL_LANES];
+  I seen[FL_LANES];
+  SIMD for (int j = 0; j < FL_LANES; j++) gaps[0][j] = gaps[1][j] = totals[0][j] = totals[1][j] = 0,
+                                          seen[j] = seen_[j];
+  for (ptrdiff_t first = block; first < whole; first += FL_LANES) {
+    const T *z = z_row.body + first, *y = y_row.body + first;
+    if (HAS_Y(kind)) LOCAL(prefetch)(y, LOCAL(to_next_tile)(tile, &tile->y));
+    KERNEL(softmax, targets_of)(kind, tile, row, first, z, y, seen, gaps, totals);
   }
-  LOCAL(fold_parts)(terms, gaps);
-  LOCAL(fold_parts)(targets, totals);
+  if (whole < stop)
+    KERNEL(softmax, targets_of)(kind, tile, row, whole, z_row.tail, y_row.tail, seen, gaps, totals);
+  SIMD for (int j = 0; j < FL_LANES; j++) terms[j] = gaps[0][j] + gaps[1][j],
+                                          targets[j] = totals[0][j] + totals[1][j],
+                                          seen_[j] = seen[j];
 }
 
 /* Terms and targets of class k of FL_LANES rows. */
@@ -422,74 +440,68 @@ ALWAYS_INLINE void KERNEL(softmax, targets_across)(int kind, const fl_tile *tile
 }
 
 /* Planes that come from the memory: class by class, as they lie in it, with exponentials that are
- * formed anew whenever they are needed. Of classes that are folded onto each other as many are
- * taken at once as leave sums of the others that stay in the first cache. */
-enum { LOCAL(at_once) = 8, LOCAL(apart) = FL_FOLD / LOCAL(at_once) };
+ * formed anew whenever they are needed. Those that are added up one after the other are taken at
+ * once, so that only FL_SUMS sums have to stay in the first cache. */
 
-/* Exponentials of FL_LANES rows as terms, and the number of tops, for n classes. */
-ALWAYS_INLINE void KERNEL(softmax, terms_of_planes)(int infinite, const fl_tile *tile,
-                                                    ptrdiff_t from, ptrdiff_t n, const T *z,
-                                                    T (*terms)[FL_LANES]) {
-  T *tops = (T *)tile->tops + from, max[FL_LANES], found[FL_LANES];
+/* Sums of the exponentials as terms, and the number of tops, of FL_LANES rows: of n planes that are
+ * FL_SUMS apart. */
+ALWAYS_INLINE void KERNEL(softmax, sums_of_lanes)(int infinite, const fl_tile *tile, ptrdiff_t from,
+                                                  ptrdiff_t n, const T *z, T *sums) {
+  T *tops = (T *)tile->tops + from, max[FL_LANES], sum[FL_LANES], found[FL_LANES];
   SIMD for (int r = 0; r < FL_LANES; r++) {
     max[r] = ((const T *)tile->max)[from + r];
     found[r] = tops[r];
+    sum[r] = 0;
   }
-  for (ptrdiff_t k = 0; k < n; k++, z += LOCAL(apart) * tile->z.step) {
+  for (ptrdiff_t k = 0; k < n; k++, z += FL_SUMS * tile->z.step) {
     LOCAL(prefetch)(z, tile->z.ahead);
     SIMD for (int r = 0; r < FL_LANES; r++) {
       const T top = z[r] == max[r] ? 1 : 0;
       found[r] += top;
-      terms[k][r] = KERNEL(softmax, exponential)(infinite, z[r], max[r]) - top;
+      sum[r] += KERNEL(softmax, exponential)(infinite, z[r], max[r]) - top;
     }
   }
-  SIMD for (int r = 0; r < FL_LANES; r++) tops[r] = found[r];
+  SIMD for (int r = 0; r < FL_LANES; r++) tops[r] = found[r], sums[r] = sum[r];
 }
 
-/* The sums of planes `first`, `first` + LOCAL(apart) and so on. */
+/* The same for all rows, from plane `first` on. */
 static NOT_INLINE void KERNEL(softmax, sums_of_planes)(int infinite, const fl_tile *tile,
                                                        ptrdiff_t first, ptrdiff_t n, T *sums) {
   for (ptrdiff_t from = 0; from < tile->rows; from += FL_LANES) {
-    T terms[LOCAL(at_once)][FL_LANES];
     const T *z = (const T *)tile->z.body + first * tile->z.step + from;
-    if (n == LOCAL(at_once) && !infinite) {
-      KERNEL(softmax, terms_of_planes)(0, tile, from, LOCAL(at_once), z, terms);
-      LOCAL(fold)(terms, LOCAL(at_once));
-    } else {
-      KERNEL(softmax, terms_of_planes)(1, tile, from, n, z, terms);
-      LOCAL(fold)(terms, n);
-    }
-    memcpy(sums + from, terms[0], sizeof terms[0]);
+    if (infinite)
+      KERNEL(softmax, sums_of_lanes)(1, tile, from, n, z, sums + from);
+    else
+      KERNEL(softmax, sums_of_lanes)(0, tile, from, n, z, sums + from);
   }
 }
 
 ALWAYS_INLINE void KERNEL(softmax, accumulate_planes)(int kind, fl_tile *tile) {
   const ptrdiff_t rows = tile->rows;
-  const ptrdiff_t apart = tile->classes < LOCAL(apart) ? tile->classes : LOCAL(apart);
+  const ptrdiff_t width = tile->classes < FL_SUMS ? tile->classes : FL_SUMS;
   const T *max = tile->max;
-  T *sums = tile->e, *gaps = sums + LOCAL(apart) * rows, *totals = gaps + LOCAL(apart) * rows;
+  T *sums = tile->e, *gaps = sums + FL_SUMS * rows, *totals = gaps + FL_SUMS * rows;
   I seen[FL_LANES] = {0}, infinite = 0;
   SIMD_INFINITE for (ptrdiff_t r = 0; r < rows; r++) infinite |= max[r] == INF;
-  for (ptrdiff_t first = 0; first < apart; first++) {
-    const ptrdiff_t n = (tile->classes - first + LOCAL(apart) - 1) / LOCAL(apart);
+  for (ptrdiff_t first = 0; first < width; first++) {
+    const ptrdiff_t n = (tile->classes - first + FL_SUMS - 1) / FL_SUMS;
     KERNEL(softmax, sums_of_planes)(infinite, tile, first, n, sums + first * rows);
     for (ptrdiff_t from = 0; from < rows && kind != FL_SPARSE; from += FL_LANES) {
-      T gap[LOCAL(at_once)][FL_LANES], total[LOCAL(at_once)][FL_LANES];
-      for (ptrdiff_t i = 0; i < n; i++)
-        KERNEL(softmax, targets_across)(kind, tile, first + i * LOCAL(apart), from, seen, gap[i],
-                                        total[i]);
-      LOCAL(fold)(gap, n);
-      LOCAL(fold)(total, n);
-      memcpy(gaps + first * rows + from, gap[0], sizeof gap[0]);
-      memcpy(totals + first * rows + from, total[0], sizeof total[0]);
+      T gap[FL_LANES] = {0}, total[FL_LANES] = {0}, term[FL_LANES], target[FL_LANES];
+      for (ptrdiff_t i = 0; i < n; i++) {
+        KERNEL(softmax, targets_across)(kind, tile, first + i * FL_SUMS, from, seen, term, target);
+        SIMD for (int r = 0; r < FL_LANES; r++) gap[r] += term[r], total[r] += target[r];
+      }
+      memcpy(gaps + first * rows + from, gap, sizeof gap);
+      memcpy(totals + first * rows + from, total, sizeof total);
     }
   }
-  LOCAL(add_planes)(tile, apart, sums, tile->sum, tile->sum_lo);
+  LOCAL(add_planes)(tile, width, sums, tile->sum, tile->sum_lo);
   if (kind == FL_SPARSE) {
     KERNEL(softmax, sparse_across)(0, tile);
   } else {
-    LOCAL(add_planes)(tile, apart, gaps, tile->gap, tile->gap_lo);
-    LOCAL(add_planes)(tile, apart, totals, tile->total, tile->total_lo);
+    LOCAL(add_planes)(tile, width, gaps, tile->gap, tile->gap_lo);
+    LOCAL(add_planes)(tile, width, totals, tile->total, tile->total_lo);
   }
   tile->flags |= LOCAL(any)(seen);
 }
@@ -914,14 +926,13 @@ SOFTMAX_STEPS(plain, FL_PLAIN)
     const LOCAL(row) y_row = LOCAL(row_of)(tile, HAS_Y(kind) ? &tile->y : &tile->z, i);            \
     for (ptrdiff_t first = 0; first < tile->classes;) {                                            \
       const ptrdiff_t stop = LOCAL(end_of_block)(tile, first);                                     \
-      T part[FL_PARTS][FL_LANES];                                                                  \
-      LOCAL(clear_parts)(part);                                                                    \
+      T sums[2][FL_LANES] = {{0}};                                                                 \
       for (; first < stop; first += FL_LANES) {                                                    \
         const T *z = LOCAL(vector)(z_row, first);                                                  \
         const T *y = LOCAL(vector)(y_row, first);                                                  \
         const T *weight = (const T *)tile->class_weight + first;                                   \
         const I class = (I)(tile->first + first);                                                  \
-        T *sum = LOCAL(part_of)(part, first);                                                      \
+        const size_t turn = LOCAL(turn_of)(first);                                                 \
         LOCAL(prefetch)(z_row.body + first, LOCAL(to_next_tile)(tile, &tile->z));                  \
         if (HAS_Y(kind)) LOCAL(prefetch)(y_row.body + first, LOCAL(to_next_tile)(tile, &tile->y)); \
         SIMD for (int j = 0; j < FL_LANES; j++) {                                                  \
@@ -930,10 +941,10 @@ SOFTMAX_STEPS(plain, FL_PLAIN)
               KERNEL(name, element)(kind, special, z[j], HAS_Y(kind) ? y[j] : 0, eps, smoothing,   \
                                     weight[j], sharers, label, class + j, &loss, &grad, &hess);    \
           seen[j] |= LOCAL(suspicion)(kind, y[j], z[j]) | (special ? unusual : 0);                 \
-          sum[j] += loss;                                                                          \
+          ADD_IN_TURN(sums, turn, j, loss);                                                        \
         }                                                                                          \
       }                                                                                            \
-      LOCAL(fold_parts)(*lanes, part);                                                             \
+      SIMD for (int j = 0; j < FL_LANES; j++)(*lanes)[j] = sums[0][j] + sums[1][j];                \
       lanes += tile->count;                                                                        \
     }                                                                                              \
   }                                                                                                \
@@ -1049,6 +1060,8 @@ static const fl_rowwise KERNEL(rowwise, table)[] = {
 #undef SIMD_INFINITE
 #undef HAS_Y
 #undef PAIR_ADD
+#undef CHANGE_PLACES
+#undef ADD_IN_TURN
 #undef STEP
 #undef STEPS
 #undef STEPS_ACROSS
