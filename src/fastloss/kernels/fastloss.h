@@ -75,8 +75,8 @@ static inline double fl_sum_result(fl_sum s) {
 /* y, z, out0 and out1 hold n contiguous elements of the table's dtype; out0 and out1 may be y, z
  * or w. Where others follow that the caller takes next, they are asked for meanwhile; `seen` are
  * flags of those before, which tell what labels to expect. w holds n weights if w_step is 1, and
- * FL_BLOCK weights used over and over if it is 0. sums[0] collects losses, sums[1] weights. Returns
- * flags. */
+ * FL_BLOCK weights used over and over if it is 0. Of the FL_MAX_PARAMS params those that a loss has
+ * not are 0. sums[0] collects losses, sums[1] weights. Returns flags. */
 typedef int64_t fl_pointwise_fn(ptrdiff_t n, ptrdiff_t following, int64_t seen, const void *y,
                                 const void *z, const void *w, ptrdiff_t w_step,
                                 const double *params, double scale, void *out0, void *out1,

@@ -39,6 +39,10 @@ enum {
 #define CHECK_UNIT(argument, x) CHECK(argument, SIGN_OF(x) | SIGN_OF(1 - (x)), OUTSIDE_UNIT(x))
 #define CHECK_ABOVE_MINUS_ONE(argument, x) CHECK(argument, SIGN_OF(1 + (x)) - 1, (x) <= -1)
 
+/* The larger of x and 0; NaN of NaN. `zero` is a parameter that the loss has not: of a comparison
+ * with what it does not know gcc makes one instruction, of one with 0 three. */
+#define POSITIVE_PART(x, zero) ((x) < (zero) ? (zero) : (x))
+
 /* What `special` tells a formula of a block, or of all of them: parameter `kind` of KERNELS. */
 enum {
   LOCAL(as_given), /* what the condition says */
@@ -437,6 +441,7 @@ static const fl_pointwise KERNEL(pointwise, table)[] = {
 #undef CHECK
 #undef CHECK_UNIT
 #undef CHECK_ABOVE_MINUS_ONE
+#undef POSITIVE_PART
 #undef ARGUMENTS
 #undef PASS
 #undef DRIVER

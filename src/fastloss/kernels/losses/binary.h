@@ -43,23 +43,24 @@ SPECIAL_LOSS_AFTER(sigmoid_cross_entropy, LOCAL(as_given), p[0] == 1 && p[1] == 
 
 /* The margin losses see the sign y of the label; the margin is y z. */
 MARGIN_LOSS_AFTER(logistic, EXP_NONPOSITIVE(-ABS(y *z)), {
+  const T zero = p[0];
   T m = y * z;
-  loss = (m < 0 ? -m : 0) + LOG1P_UNIT(e);
+  loss = POSITIVE_PART(-m, zero) + LOG1P_UNIT(e);
   grad = -y * (m >= 0 ? e : 1) / (1 + e);
   hess = e / ((1 + e) * (1 + e));
 })
 
 MARGIN_LOSS(hinge, {
-  const T margin = p[0];
+  const T margin = p[0], zero = p[1];
   T slack = margin - y * z;
-  loss = slack < 0 ? 0 : slack;
+  loss = POSITIVE_PART(slack, zero);
   grad = slack > 0 ? -y : loss; /* 0 or NaN */
   hess = UNLESS_NAN(slack, 0);
 })
 
 MARGIN_LOSS(squared_hinge, {
-  const T margin = p[0];
-  T slack = margin - y * z, h = slack < 0 ? 0 : slack;
+  const T margin = p[0], zero = p[1];
+  T slack = margin - y * z, h = POSITIVE_PART(slack, zero);
   loss = h * h;
   grad = -2 * y * h;
   hess = slack > 0 ? 2 : UNLESS_NAN(slack, 0);
