@@ -78,6 +78,7 @@
 #define FOURS (VECTOR_BYTES / 16)
 #define INF __builtin_inff()
 #define NORMAL 0x1p-126f /* the smallest normal number */
+#define LARGEST 0x1.fffffep127f
 #define LARGE 0x1p60f    /* 1 + LARGE^2 rounds to LARGE^2, and so does the root */
 #define MODERATE 0x1p90f /* over an EPSILON of 2^-24, no more than 2^126 */
 #define ABS(x) __builtin_fabsf(x)
@@ -94,6 +95,7 @@
 #undef FOURS
 #undef INF
 #undef NORMAL
+#undef LARGEST
 #undef LARGE
 #undef MODERATE
 #undef ABS
@@ -106,6 +108,7 @@
 #define FOURS ((VECTOR_BYTES + 16) / 32)
 #define INF __builtin_inf()
 #define NORMAL 0x1p-1022
+#define LARGEST 0x1.fffffffffffffp1023
 #define LARGE 0x1p500
 #define MODERATE 0x1p900
 #define ABS(x) __builtin_fabs(x)

@@ -145,6 +145,47 @@ ALWAYS_INLINE T LOCAL(target)(int kind, T weight, T smoothing, T sharers, T y, I
   return weight * (plain * (1 - smoothing) + (z == -INF ? 0 : smoothing / sharers));
 }
 
+/* Values outside their domain: beside scores, dense targets that are negative or infinite; beside
+ * probabilities, targets and probabilities outside [0, 1]. The sign of a suspicion tells that a
+ * value may be; then its tile is looked at closely. */
+ALWAYS_INLINE I LOCAL(suspicion)(int kind, int scores, T y, T p) {
+  if (scores) return HAS_Y(kind) ? SIGN_OF(y) | SIGN_OF(LARGEST - y) : 0;
+  const I of_p = SIGN_OF(p) | SIGN_OF(1 - p);
+  return HAS_Y(kind) ? of_p | SIGN_OF(y) | SIGN_OF(1 - y) : of_p;
+}
+
+ALWAYS_INLINE I LOCAL(outside)(int kind, int scores, T y, T p) {
+  I flags = 0;
+  if (HAS_Y(kind)) CHECK_TRUE(scores ? (y < 0) | (y == INF) : OUTSIDE_UNIT(y));
+  if (!scores) CHECK_PRED(OUTSIDE_UNIT(p));
+  return flags;
+}
+
+ALWAYS_INLINE I LOCAL(check_across)(int kind, int scores, const fl_tile *tile) {
+  I flags = 0;
+  for (ptrdiff_t k = 0; k < tile->classes; k++) {
+    const T *z = (const T *)tile->z.body + k * tile->z.step;
+    const T *y = HAS_Y(kind) ? (const T *)tile->y.body + k * tile->y.step : z;
+    SIMD_FLAGS for (ptrdiff_t r = 0; r < tile->rows; r++) flags |=
+        LOCAL(outside)(kind, scores, y[r], z[r]);
+  }
+  return flags;
+}
+
+ALWAYS_INLINE I LOCAL(check_along)(int kind, int scores, const fl_tile *tile) {
+  I flags = 0;
+  for (ptrdiff_t i = 0; i < tile->count; i++) {
+    const LOCAL(row) z_row = LOCAL(row_of)(tile, &tile->z, i);
+    const LOCAL(row) y_row = LOCAL(row_of)(tile, HAS_Y(kind) ? &tile->y : &tile->z, i);
+    for (ptrdiff_t first = 0; first < tile->classes; first += FL_LANES) {
+      const T *z = LOCAL(vector)(z_row, first), *y = LOCAL(vector)(y_row, first);
+      SIMD_FLAGS for (int j = 0; j < FL_LANES; j++) flags |=
+          LOCAL(outside)(kind, scores, y[j], z[j]);
+    }
+  }
+  return flags;
+}
+
 static void LOCAL(begin)(fl_tile *tile) {
   T *max = tile->max, *tops = tile->tops, *sum = tile->sum, *sum_lo = tile->sum_lo;
   T *gap = tile->gap, *gap_lo = tile->gap_lo, *total = tile->total, *total_lo = tile->total_lo;
@@ -218,6 +259,14 @@ static void KERNEL(softmax, scan_along)(fl_tile *tile) {
     }
     unmasked[i] += LOCAL(fold_lanes)(counts);
   }
+}
+
+static NOT_INLINE I KERNEL(softmax, check_across)(const fl_tile *tile) {
+  return LOCAL(check_across)(FL_DENSE, 1, tile);
+}
+
+static NOT_INLINE I KERNEL(softmax, check_along)(const fl_tile *tile) {
+  return LOCAL(check_along)(FL_DENSE, 1, tile);
 }
 
 /* Where a score is infinite, infinity - infinity would be NaN. */
@@ -387,9 +436,7 @@ ALWAYS_INLINE void KERNEL(softmax, targets_of)(int kind, const fl_tile *tile, pt
   const size_t turn = LOCAL(turn_of)(first);
   SIMD for (int j = 0; j < FL_LANES; j++) {
     const T yj = HAS_Y(kind) ? y[j] : 0;
-    I flags = 0;
-    if (HAS_Y(kind)) CHECK_TRUE((yj < 0) | (yj == INF));
-    seen[j] |= flags;
+    seen[j] |= LOCAL(suspicion)(kind, 1, yj, 0);
     const T t = LOCAL(target)(kind, weight[j], smoothing, sharers, yj, label, class + j, z[j]);
     ADD_IN_TURN(gaps, turn, j, KERNEL(softmax, term)(t, z[j], max));
     ADD_IN_TURN(totals, turn, j, t);
@@ -430,9 +477,7 @@ ALWAYS_INLINE void KERNEL(softmax, targets_across)(int kind, const fl_tile *tile
   if (HAS_Y(kind)) LOCAL(prefetch)(y, tile->y.ahead);
   SIMD for (int r = 0; r < FL_LANES; r++) {
     const T yk = HAS_Y(kind) ? y[r] : 0;
-    I flags = 0;
-    if (HAS_Y(kind)) CHECK_TRUE((yk < 0) | (yk == INF));
-    seen[r] |= flags;
+    seen[r] |= LOCAL(suspicion)(kind, 1, yk, 0);
     const T t = LOCAL(target)(kind, weight, smoothing, sharers[r], yk, label[r], class, z[r]);
     terms[r] = KERNEL(softmax, term)(t, z[r], max[r]);
     targets[r] = t;
@@ -503,7 +548,7 @@ ALWAYS_INLINE void KERNEL(softmax, accumulate_planes)(int kind, fl_tile *tile) {
     LOCAL(add_planes)(tile, width, gaps, tile->gap, tile->gap_lo);
     LOCAL(add_planes)(tile, width, totals, tile->total, tile->total_lo);
   }
-  tile->flags |= LOCAL(any)(seen);
+  if (LOCAL(any)(seen) < 0) tile->flags |= KERNEL(softmax, check_across)(tile);
 }
 
 ALWAYS_INLINE void KERNEL(softmax, accumulate_across)(int kind, fl_tile *tile) {
@@ -541,7 +586,7 @@ ALWAYS_INLINE void KERNEL(softmax, accumulate_across)(int kind, fl_tile *tile) {
     }
   }
   if (kind == FL_SPARSE) KERNEL(softmax, sparse_across)(1, tile);
-  tile->flags |= LOCAL(any)(seen);
+  if (LOCAL(any)(seen) < 0) tile->flags |= KERNEL(softmax, check_across)(tile);
 }
 
 ALWAYS_INLINE void KERNEL(softmax, accumulate_along)(int kind, fl_tile *tile) {
@@ -570,7 +615,7 @@ ALWAYS_INLINE void KERNEL(softmax, accumulate_along)(int kind, fl_tile *tile) {
     LOCAL(add_lanes)(tile, tile->gap, tile->gap_lo, terms);
     LOCAL(add_lanes)(tile, tile->total, tile->total_lo, targets);
   }
-  tile->flags |= LOCAL(any)(seen);
+  if (LOCAL(any)(seen) < 0) tile->flags |= KERNEL(softmax, check_along)(tile);
 }
 
 /* Turns `sum` into S and `total` into a plain number, and forms what the derivatives need of a
@@ -775,44 +820,6 @@ static void LOCAL(finish_terms)(fl_tile *tile) {
   }
 }
 
-/* Of the sums of terms only: the sign tells whether a target or probability may be outside [0, 1].
- * Where one may, its tile is looked at closely; where there is no step before the derivatives,
- * which may replace their arguments, every tile is. */
-ALWAYS_INLINE I LOCAL(suspicion)(int kind, T y, T p) {
-  const I of_p = SIGN_OF(p) | SIGN_OF(1 - p);
-  return HAS_Y(kind) ? of_p | SIGN_OF(y) | SIGN_OF(1 - y) : of_p;
-}
-
-ALWAYS_INLINE I LOCAL(outside)(int kind, T y, T p) {
-  I flags = 0;
-  if (HAS_Y(kind)) CHECK_TRUE(OUTSIDE_UNIT(y));
-  CHECK_PRED(OUTSIDE_UNIT(p));
-  return flags;
-}
-
-ALWAYS_INLINE I LOCAL(check_across)(int kind, const fl_tile *tile) {
-  I flags = 0;
-  for (ptrdiff_t k = 0; k < tile->classes; k++) {
-    const T *z = (const T *)tile->z.body + k * tile->z.step;
-    const T *y = HAS_Y(kind) ? (const T *)tile->y.body + k * tile->y.step : z;
-    SIMD_FLAGS for (ptrdiff_t r = 0; r < tile->rows; r++) flags |= LOCAL(outside)(kind, y[r], z[r]);
-  }
-  return flags;
-}
-
-ALWAYS_INLINE I LOCAL(check_along)(int kind, const fl_tile *tile) {
-  I flags = 0;
-  for (ptrdiff_t i = 0; i < tile->count; i++) {
-    const LOCAL(row) z_row = LOCAL(row_of)(tile, &tile->z, i);
-    const LOCAL(row) y_row = LOCAL(row_of)(tile, HAS_Y(kind) ? &tile->y : &tile->z, i);
-    for (ptrdiff_t first = 0; first < tile->classes; first += FL_LANES) {
-      const T *z = LOCAL(vector)(z_row, first), *y = LOCAL(vector)(y_row, first);
-      SIMD_FLAGS for (int j = 0; j < FL_LANES; j++) flags |= LOCAL(outside)(kind, y[j], z[j]);
-    }
-  }
-  return flags;
-}
-
 #define STEP(name, step, target, kind) \
   static void KERNEL(name, step##_##target)(fl_tile * tile) { KERNEL(name, step)(kind, tile); }
 #define STEPS_ACROSS(name, target, kind)      \
@@ -893,7 +900,7 @@ SOFTMAX_STEPS(plain, FL_PLAIN)
         const I unusual = KERNEL(name, element)(                                                   \
             kind, special, z[r], kind == FL_SMOOTHED ? 0 : y[r], eps, smoothing, weight,           \
             sharers[r], label[r], class, &terms[k][r], &grad, &hess);                              \
-        seen[r] |= LOCAL(suspicion)(kind, y[r], z[r]) | (special ? unusual : 0);                   \
+        seen[r] |= LOCAL(suspicion)(kind, 0, y[r], z[r]) | (special ? unusual : 0);                \
       }                                                                                            \
     }                                                                                              \
   }                                                                                                \
@@ -913,7 +920,7 @@ SOFTMAX_STEPS(plain, FL_PLAIN)
       LOCAL(fold)(terms, tile->classes);                                                           \
       SIMD for (int r = 0; r < FL_LANES; r++) PAIR_ADD(gap[r], gap_lo[r], terms[0][r]);            \
     }                                                                                              \
-    if (LOCAL(any)(seen) < 0) tile->flags |= LOCAL(check_across)(kind, tile);                      \
+    if (LOCAL(any)(seen) < 0) tile->flags |= LOCAL(check_across)(kind, 0, tile);                   \
     tile->checked = 1;                                                                             \
   }                                                                                                \
                                                                                                    \
@@ -940,7 +947,7 @@ SOFTMAX_STEPS(plain, FL_PLAIN)
           const I unusual =                                                                        \
               KERNEL(name, element)(kind, special, z[j], HAS_Y(kind) ? y[j] : 0, eps, smoothing,   \
                                     weight[j], sharers, label, class + j, &loss, &grad, &hess);    \
-          seen[j] |= LOCAL(suspicion)(kind, y[j], z[j]) | (special ? unusual : 0);                 \
+          seen[j] |= LOCAL(suspicion)(kind, 0, y[j], z[j]) | (special ? unusual : 0);              \
           ADD_IN_TURN(sums, turn, j, loss);                                                        \
         }                                                                                          \
       }                                                                                            \
@@ -962,7 +969,7 @@ SOFTMAX_STEPS(plain, FL_PLAIN)
       if (!usual) KERNEL(name, terms_along)(kind, 0, tile, i, lanes + i, seen);                    \
     }                                                                                              \
     LOCAL(add_lanes)(tile, tile->gap, tile->gap_lo, lanes);                                        \
-    if (LOCAL(any)(seen) < 0) tile->flags |= LOCAL(check_along)(kind, tile);                       \
+    if (LOCAL(any)(seen) < 0) tile->flags |= LOCAL(check_along)(kind, 0, tile);                    \
     tile->checked = 1;                                                                             \
   }                                                                                                \
                                                                                                    \
@@ -970,7 +977,7 @@ SOFTMAX_STEPS(plain, FL_PLAIN)
     const T eps = (T)tile->eps, smoothing = (T)tile->smoothing;                                    \
     const T *rate = tile->rate, *sharers = tile->sharers;                                          \
     const I *label = tile->label;                                                                  \
-    if (!tile->checked) tile->flags |= LOCAL(check_across)(kind, tile);                            \
+    if (!tile->checked) tile->flags |= LOCAL(check_across)(kind, 0, tile);                         \
     for (ptrdiff_t k = 0; k < tile->classes; k++) {                                                \
       const T *z = (const T *)tile->z.body + k * tile->z.step;                                     \
       const T *y = (const T *)tile->y.body + k * tile->y.step;                                     \
@@ -999,7 +1006,7 @@ SOFTMAX_STEPS(plain, FL_PLAIN)
                                                                                                    \
   ALWAYS_INLINE void KERNEL(name, rates_along)(int kind, int wants_hess, fl_tile *tile) {          \
     const T eps = (T)tile->eps, smoothing = (T)tile->smoothing;                                    \
-    if (!tile->checked) tile->flags |= LOCAL(check_along)(kind, tile);                             \
+    if (!tile->checked) tile->flags |= LOCAL(check_along)(kind, 0, tile);                          \
     for (ptrdiff_t i = 0; i < tile->count; i++) {                                                  \
       const ptrdiff_t row = tile->row + i;                                                         \
       const T sharers = ((const T *)tile->sharers)[row], rate = ((const T *)tile->rate)[row];      \
