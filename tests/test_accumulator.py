@@ -626,3 +626,43 @@ def test_groups_that_appear_late(dtype: str) -> None:
     assert a.result() == {
         key: {"absolute_error": z[by == key].mean()} for key in np.unique(by).tolist()
     }
+
+
+@pytest.mark.parametrize("dtype", [f"{sign}int{bits}" for sign in "u " for bits in (8, 16, 32, 64)])
+@pytest.mark.parametrize("end", ["min", "max"])
+@pytest.mark.parametrize("rows", [40, 20_000])
+def test_groups_at_the_ends_of_integers(dtype: str, end: str, rows: int) -> None:
+    """Few rows are numbered; of many the integers are used as they are."""
+    dtype = dtype.strip()
+    last = int(getattr(np.iinfo(dtype), end))
+    keys = [last + (9 - i if end == "min" else i - 9) for i in range(10)]
+    places = np.random.default_rng(6).integers(0, 10, rows)
+    by = np.zeros(2 * rows, dtype)[::2]
+    by[:] = np.array(keys, dtype)[places]
+    z = np.arange(float(rows))
+    a = folded("mae", np.zeros(rows), z, by=by)
+    assert a.sums() == {
+        key: {"absolute_error": z[places == i].sum()} for i, key in sorted(enumerate(keys))
+    }
+
+
+@pytest.mark.parametrize("rows", [6, 6000])
+def test_equal_keys_of_a_dictionary_are_one_group(rows: int) -> None:
+    indices = pa.array(np.arange(rows, dtype=np.int32) % 3)
+    by = pa.DictionaryArray.from_arrays(indices, ["a", "b", "a"])
+    a = folded("mae", np.zeros(rows), np.ones(rows), by=by)
+    assert a.counts() == {
+        "a": {"absolute_error": rows // 3 * 2},
+        "b": {"absolute_error": rows // 3},
+    }
+
+
+@pytest.mark.parametrize("index", [-1, 3])
+def test_no_such_key_in_a_dictionary(index: int) -> None:
+    indices = pa.array(np.array([0, 1, index], np.int32))
+    by = pa.DictionaryArray.from_arrays(indices, ["a", "b", "c"], safe=False)
+    a = folded("mae", [0.0], [1.0], by=["a"])
+    before = state(a)
+    with pytest.raises(ValueError, match=r"^by: got an index of a dictionary outside \[0, 3\)$"):
+        a.update([0.0] * 3, [1.0] * 3, by=by)
+    assert state(a) == before

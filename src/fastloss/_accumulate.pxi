@@ -10,7 +10,7 @@ cdef extern from "superaccumulator.h" nogil:
     void fl_exact_merge(fl_exact *sum, const fl_exact *other)
 
 cdef extern from "fold.h" nogil:
-    int FL_FOLD_ROWS
+    int FL_FOLD_ROWS, FL_FEW_GROUPS
     ctypedef struct fl_folded:
         fl_plan plan
         int own_cell, own_count
@@ -19,7 +19,9 @@ cdef extern from "fold.h" nogil:
         int losses, width, counters, weighted
         const fl_folded *folded
         fl_operand w
-        const int32_t *group
+        const void *codes
+        fl_source code_type
+        int64_t lowest
         ptrdiff_t groups
     void *fl_fold_scratch_new(const fl_fold *fold)
     void fl_fold_scratch_free(void *scratch)
@@ -210,8 +212,8 @@ cdef class Fold:
             set_rows(&self.fold.w, <cnp.ndarray>w, cnp.NPY_FLOAT64)
 
     cdef ptrdiff_t run(
-        self, cnp.ndarray y, cnp.ndarray z, w, group, ptrdiff_t groups, int threads,
-        fl_exact *cells, int64_t *counts, int64_t *flags
+        self, cnp.ndarray y, cnp.ndarray z, w, codes, int64_t lowest, ptrdiff_t groups,
+        int threads, fl_exact *cells, int64_t *counts, int64_t *flags
     ) except -1:
         """Fold a batch into zeroed cells and counts of its groups."""
         cdef ptrdiff_t n = cnp.PyArray_DIM(z, 0)
@@ -220,9 +222,11 @@ cdef class Fold:
                 "update: this accumulator is being updated by another thread; give each thread "
                 "an accumulator of its own, and merge them")
         self.point_to(y, z, w)
-        self.fold.group = NULL
-        if group is not None:
-            self.fold.group = <const int32_t *>cnp.PyArray_DATA(<cnp.ndarray>group)
+        self.fold.codes = NULL
+        if codes is not None:
+            self.fold.codes = cnp.PyArray_DATA(<cnp.ndarray>codes)
+            self.fold.code_type = <fl_source>source_of(<cnp.ndarray>codes)
+        self.fold.lowest = lowest
         self.fold.groups = groups
         if n <= NOGIL_ELEMENTS:
             fl_fold_run(&self.fold, 0, n, self.scratch[0], cells, counts, flags)
@@ -240,7 +244,7 @@ cdef class Fold:
         """Share the rows among a team; exact sums do not depend on who adds what."""
         cdef ptrdiff_t jobs = (n + FOLD_CHUNK - 1) // FOLD_CHUNK, groups = self.fold.groups
         cdef ptrdiff_t width = self.fold.width, counters = self.fold.counters
-        cdef ptrdiff_t losses = self.fold.losses, k, j
+        cdef ptrdiff_t losses = self.fold.losses, k, g, j
         cdef double nanoseconds = self.nanoseconds(n)
         cdef int team = 1 if groups > TEAM_GROUPS else team_size(nanoseconds, threads, jobs)
         self.make_scratch(team)
@@ -257,10 +261,14 @@ cdef class Fold:
             with nogil:
                 run_shares(&share, jobs)
             for k in range(team):
-                for j in range(groups * width):
-                    fl_exact_merge(&cells[j], &share.cells[k * groups * width + j])
-                for j in range(groups * counters):
-                    counts[j] += share.counts[k * groups * counters + j]
+                for g in range(groups):
+                    if share.counts[(k * groups + g) * counters] == 0:
+                        continue
+                    for j in range(width):
+                        fl_exact_merge(
+                            &cells[g * width + j], &share.cells[(k * groups + g) * width + j])
+                    for j in range(counters):
+                        counts[g * counters + j] += share.counts[(k * groups + g) * counters + j]
                 for j in range(losses):
                     flags[j] |= share.flags[k * losses + j]
         finally:
@@ -276,7 +284,7 @@ cdef class Fold:
         cdef int i
         for i in range(self.fold.losses):
             total += nanoseconds_of(&self.folded[i].plan)
-        if self.fold.group != NULL:
+        if self.fold.codes != NULL:
             total += n * (GROUPING + self.fold.losses)
         return total
 
@@ -424,19 +432,26 @@ cdef class Sums:
             or cnp.PyArray_DIM(<cnp.ndarray>y_pred, 0) == 0
         ):
             self._update(y_true, y_pred, sample_weight, by)
-        elif not self.fold_in(y_true, y_pred, sample_weight, None, None, 1):
+        elif not self.fold_in(y_true, y_pred, sample_weight, None, 0, 1, None):
             self._raise_domain_error(y_true, y_pred)
 
     @cython.critical_section
-    def _fold_in(self, cnp.ndarray y, cnp.ndarray z, w, group, slots):
-        """Fold in rows; `slots` are the groups of this table that `group` numbers.
+    def _fold_in(
+        self, cnp.ndarray y, cnp.ndarray z, w, codes=None, int64_t lowest=0, ptrdiff_t groups=1,
+        slot_of=None
+    ):
+        """Fold in rows.
+
+        Each is of the group that its integer in `codes` tells, from `lowest` on: contiguous, in
+        the order of bytes of the machine, and int32 from 0 on if there are more than `FEW_GROUPS`.
+        `slot_of` gives the group of this table for one of the batch, from 0 on, that has rows.
 
         Returns whether all values were inside their domains; if not, nothing is folded in.
         """
-        return self.fold_in(y, z, w, group, slots, 1 if slots is None else len(slots))
+        return self.fold_in(y, z, w, codes, lowest, groups, slot_of)
 
     cdef bint fold_in(
-        self, cnp.ndarray y, cnp.ndarray z, w, group, slots, ptrdiff_t groups
+        self, cnp.ndarray y, cnp.ndarray z, w, codes, int64_t lowest, ptrdiff_t groups, slot_of
     ) except -1:
         cdef fl_exact few_cells[16]
         cdef int64_t few_counts[16]
@@ -446,6 +461,7 @@ cdef class Sums:
         cdef int64_t *flags = few_flags
         cdef Fold fold = self._fold
         cdef ptrdiff_t i, slot
+        cdef list slots
         cdef int losses = fold.fold.losses
         cdef int labels = self._labels
         cdef int threads = current_threads() if self._threads is None else self._threads
@@ -464,15 +480,18 @@ cdef class Sums:
             if cells == NULL or counts == NULL or flags == NULL:
                 raise MemoryError(f"sums of a batch of {groups} groups")
             with cython.critical_section(fold):  # parts of a batch share it
-                fold.run(y, z, w, group, groups, threads, cells, counts, flags)
+                fold.run(y, z, w, codes, lowest, groups, threads, cells, counts, flags)
             for i in range(losses):
                 labels |= flags[i] & (FL_SAW_ZERO | FL_SAW_MINUS)
                 good = good and not flags[i] & (FL_BAD_TRUE | FL_BAD_PRED)
             good = good and labels != FL_SAW_ZERO | FL_SAW_MINUS
             if good:
+                slots = [(0, 0)]
+                if slot_of is not None:  # which may fail, so before anything is added
+                    slots = [
+                        (i, slot_of(i)) for i in range(groups) if counts[i * self.counters] > 0]
                 self._labels = labels
-                for i in range(groups):
-                    slot = 0 if slots is None else slots[i]
+                for i, slot in slots:
                     fl_fold_merge(
                         &fold.fold, &cells[i * self.width], &counts[i * self.counters],
                         &self.cells[slot * self.width], &self.counts[slot * self.counters])
@@ -525,6 +544,10 @@ cdef class Sums:
 
 
 # ---- numbering groups ----
+
+# Up to so many, a batch may have any integers for its groups.
+FEW_GROUPS = FL_FEW_GROUPS
+
 
 ctypedef fused integer:
     int8_t

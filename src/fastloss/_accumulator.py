@@ -16,7 +16,7 @@ import numpy as np
 from fastloss import _core
 from fastloss._api import Loss, binding_of, get
 from fastloss._arrays import Array, as_array, broadcast_shape, check_weight
-from fastloss._groups import Columns, Key, columns_of, from_json, number_rows, sorted_keys, to_json
+from fastloss._groups import Columns, Key, columns_of, from_json, groups_of, sorted_keys, to_json
 from fastloss._losses import BY_NAME, MARGIN_LABELS
 
 Losses: TypeAlias = "str | Loss | Iterable[str | Loss] | Mapping[str, str | Loss]"
@@ -116,7 +116,7 @@ class Accumulator(_core.Sums):
                 [binding_of(loss, y, z) for loss in self._calls], y, z, w, self._own, *self._width
             )
         if by is None:
-            good = len(z) == 0 or self._fold_in(y, z, w, None, None)
+            good = len(z) == 0 or self._fold_in(y, z, w)
         else:
             good = self._fold_groups(y, z, w, columns_of(by, rows))
         if not good:
@@ -125,7 +125,7 @@ class Accumulator(_core.Sums):
     def _fold_groups(self, y: Array, z: Array, w: Array | None, columns: Columns) -> bool:
         """Fold in rows with the columns of their key, or nothing; return whether all are good."""
         if len(z) > _PIECE:
-            # Numbers of the groups that stay in cache; and all pieces are good, or none counts.
+            # Integers of the groups that stay in cache; and all pieces are good, or none counts.
             part = Accumulator(self.losses, groups=True)
             part._labels, part._fold, part._threads = self._labels, self._fold, self._threads
             for start in range(0, len(z), _PIECE):
@@ -137,10 +137,18 @@ class Accumulator(_core.Sums):
             return True
         if len(z) == 0:
             return True
-        numbers, keys = number_rows(columns)
+        groups = groups_of(columns)
         before, good = self._size, False
         try:
-            good = self._fold_in(y, z, w, numbers, [self._slot(key) for key in keys])
+            good = self._fold_in(
+                y,
+                z,
+                w,
+                groups.codes,
+                groups.lowest,
+                groups.span,
+                lambda i: self._slot(groups.key_of(i)),
+            )
         finally:
             if not good:
                 self._slots = {key: slot for key, slot in self._slots.items() if slot < before}

@@ -8,6 +8,7 @@ import functools
 import math
 import numbers
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -20,6 +21,8 @@ Key: TypeAlias = Any
 
 # Integers within a range no larger than this are numbered by a table.
 _TABLE = 1 << 20
+# Rows for each possible group; with less, sums of groups without rows take longer than numbering.
+_FEW_ROWS = 16
 
 
 @functools.cache
@@ -83,28 +86,67 @@ def _as_column(x: Any) -> Any:
     return pa.chunked_array(x) if hasattr(x, "__arrow_c_stream__") else pa.array(x)
 
 
-def number_rows(columns: Columns) -> tuple[Array, list[Key]]:
-    """Return the number of each row's group as int32, and the keys in the order of their numbers.
+@dataclass(frozen=True)
+class Groups:
+    """The group of each row, as an integer.
+
+    `codes` are integers from `lowest` on, of which there are `span` at most; `key_of` gives the key
+    of the i-th of these.
+    """
+
+    codes: Array
+    lowest: int
+    span: int
+    key_of: Callable[[int], Key]
+
+
+def groups_of(columns: Columns) -> Groups:
+    """Return the group of each row, as `Sums._fold_in` takes them.
 
     Raises
     ------
     TypeError
         If keys are of a type that cannot tell groups apart.
     """
-    numbers, keys = _number(columns[0])
-    if columns.single:
-        return numbers, keys
-    keys = [(key,) for key in keys]
-    for column in columns[1:]:
-        more, values = _number(column)
-        pairs = numbers.astype(np.int64) * max(len(values), 1) + more
-        numbers, codes = number_integers(pairs)
-        keys = [(*keys[code // len(values)], values[code % len(values)]) for code in codes]
-    return numbers, keys
+    groups = _of_column(columns[0])
+    if not columns.single:
+        groups = functools.reduce(_paired, map(_of_column, columns[1:]), _as_tuples(groups))
+    rows_each = len(groups.codes) // groups.span
+    if groups.span > _core.FEW_GROUPS or rows_each < _FEW_ROWS or groups.lowest >= 1 << 63:
+        return _numbered(groups)
+    return replace(groups, codes=np.ascontiguousarray(groups.codes))
 
 
-def _number(x: Any) -> tuple[Array, list[Any]]:
-    return _number_arrow(x) if _is_arrow(x) else _number_array(x)
+def _as_tuples(groups: Groups) -> Groups:
+    return replace(groups, key_of=lambda i: (groups.key_of(i),))
+
+
+def _paired(groups: Groups, column: Groups) -> Groups:
+    """Return groups whose keys have one more value."""
+    one, two = (_numbered(x) if x.span > _core.FEW_GROUPS else x for x in (groups, column))
+    pairs = (one.codes.astype(np.int64) - one.lowest) * two.span
+    pairs += two.codes.astype(np.int64) - two.lowest
+    return Groups(
+        pairs,
+        0,
+        one.span * two.span,
+        lambda i: (*one.key_of(i // two.span), two.key_of(i % two.span)),
+    )
+
+
+def _numbered(groups: Groups) -> Groups:
+    """Number the groups that have rows."""
+    codes, lowest = groups.codes, groups.lowest
+    if groups.span <= _TABLE:
+        numbers, found = _core.number_values(codes, lowest, groups.span)
+    else:
+        values, numbers = np.unique(codes, return_inverse=True)
+        numbers, found = numbers.astype(np.int32), values.tolist()
+    return Groups(numbers, 0, len(found), lambda i: groups.key_of(found[i] - lowest))
+
+
+def _of_column(x: Any) -> Groups:
+    return _of_arrow(x) if _is_arrow(x) else _of_array(x)
 
 
 def _is_arrow(x: Any) -> bool:
@@ -115,69 +157,55 @@ def _is_arrow(x: Any) -> bool:
     return importlib.util.find_spec("pyarrow") is not None
 
 
-def _number_arrow(x: Any) -> tuple[Array, list[Any]]:
+def _of_arrow(x: Any) -> Groups:
     import pyarrow as pa
 
-    from fastloss._arrow import numbers as plain_numbers
+    from fastloss._arrow import numbers
 
     if pa.types.is_integer(x.type) and x.null_count == 0 and isinstance(x, pa.Array):
-        return number_integers(plain_numbers(x))
+        return _of_integers(numbers(x))
     if not pa.types.is_dictionary(x.type):
         x = x.dictionary_encode(null_encoding="encode")
     if isinstance(x, pa.ChunkedArray):
         x = x.unify_dictionaries().combine_chunks()
         if isinstance(x, pa.ChunkedArray):
             x = x.chunk(0) if x.num_chunks else pa.array([], x.type)
-    values = [_key(value) for value in x.dictionary.to_pylist()]
+    keys = [_key(value) for value in x.dictionary.to_pylist()]
     indices = x.indices
     if indices.null_count:
-        indices = indices.fill_null(len(values))
-        values.append(None)
-    numbers, codes = number_integers(plain_numbers(indices))
-    return _merge_equal(numbers, [values[code] for code in codes])
+        indices = indices.fill_null(len(keys))
+        keys.append(None)
+    return _of_indices(numbers(indices), keys)
 
 
-def _number_array(x: Any) -> tuple[Array, list[Any]]:
-    array: Array = x
-    if array.dtype.kind in "iu" and array.dtype.isnative:
-        return number_integers(array)
-    if array.dtype.kind == "b":
-        numbers, codes = number_integers(array.view(np.uint8))
-        return numbers, [bool(code) for code in codes]
-    if array.dtype.kind in "iufUMSm":
-        found, numbers = np.unique(array, return_inverse=True)
-        return _merge_equal(numbers.astype(np.int32), [_key(value) for value in found.tolist()])
+def _of_array(x: Array) -> Groups:
+    if x.dtype.kind in "iu" and x.dtype.isnative:
+        return _of_integers(x)
+    if x.dtype.kind == "b":
+        return Groups(x.view(np.uint8), 0, 2, bool)
+    if x.dtype.kind in "iufUMSm":
+        found, indices = np.unique(x, return_inverse=True)
+        return _of_indices(indices, [_key(value) for value in found.tolist()])
     keys: dict[Any, int] = {}
-    numbers = np.fromiter(
-        (keys.setdefault(_key(value), len(keys)) for value in array.tolist()),
-        np.int32,
-        len(array),
+    indices = np.fromiter(
+        (keys.setdefault(_key(value), len(keys)) for value in x.tolist()), np.int32, len(x)
     )
-    return numbers, list(keys)
+    return _of_indices(indices, list(keys))
 
 
-def number_integers(x: Array) -> tuple[Array, list[int]]:
-    """Number the distinct values of an array of integers."""
-    if len(x) == 0:
-        return np.empty(0, np.int32), []
-    low, high = (
-        (int(np.iinfo(x.dtype).min), int(np.iinfo(x.dtype).max))
-        if x.dtype.itemsize == 1
-        else (int(x.min()), int(x.max()))
-    )
-    if high - low < _TABLE:
-        return _core.number_values(x, low, high - low + 1)
-    found, numbers = np.unique(x, return_inverse=True)
-    return numbers.astype(np.int32), found.tolist()
+def _of_integers(x: Array) -> Groups:
+    if x.dtype.itemsize == 1:
+        low, high = int(np.iinfo(x.dtype).min), int(np.iinfo(x.dtype).max)
+    else:
+        low, high = int(x.min()), int(x.max())
+    return Groups(x, low, high - low + 1, lambda i: low + i)
 
 
-def _merge_equal(numbers: Array, keys: list[Any]) -> tuple[Array, list[Any]]:
-    """Give equal keys, as a dictionary of Arrow may have, the same number."""
-    first: dict[Any, int] = {}
-    new = [first.setdefault(key, len(first)) for key in keys]
-    if len(first) == len(keys):
-        return numbers, keys
-    return np.array(new, np.int32)[numbers], list(first)
+def _of_indices(indices: Array, keys: list[Key]) -> Groups:
+    """Return groups of indices into `keys`, some of which may be equal."""
+    if indices.min() < 0 or indices.max() >= len(keys):
+        raise ValueError(f"by: got an index of a dictionary outside [0, {len(keys)})")
+    return Groups(indices, 0, len(keys), keys.__getitem__)
 
 
 def _key(value: Any) -> Any:

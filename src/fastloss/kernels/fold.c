@@ -5,8 +5,6 @@
 #include "aligned.h"
 
 enum {
-  FEW_ROWS = 24, /* of a group in a chunk; with less, ordering them does not pay */
-  MAX_GROUPS = FL_FOLD_ROWS / FEW_ROWS,
   PARTS = 4,    /* of a chunk, counted side by side, so that rows of one group need not wait */
   OPERANDS = 2, /* of a loss: ordering these pays where there are more losses */
 };
@@ -18,7 +16,8 @@ typedef struct {
   double y[FL_FOLD_ROWS], z[FL_FOLD_ROWS], ordered_y[FL_FOLD_ROWS], ordered_z[FL_FOLD_ROWS];
   double wide[FL_BLOCK];
   int64_t label[FL_FOLD_ROWS];
-  int32_t order[FL_FOLD_ROWS], next[PARTS][MAX_GROUPS], end[MAX_GROUPS];
+  int32_t group[FL_FOLD_ROWS];
+  int32_t order[FL_FOLD_ROWS], next[PARTS][FL_FEW_GROUPS], end[FL_FEW_GROUPS];
   int losses_count;
   struct {
     fl_plan plan;
@@ -71,6 +70,31 @@ typedef struct {
 } chunk;
 
 /* ---- rows in the order of their groups ---- */
+
+#define NUMBER(source, type)                                                                    \
+  case source:                                                                                  \
+    for (ptrdiff_t i = 0; i < n; i++)                                                           \
+      to[i] =                                                                                   \
+          (int32_t)((uint32_t)((const type *)fold->codes)[start + i] - (uint32_t)fold->lowest); \
+    return to;
+
+/* The group of each row, from 0 on. */
+static const int32_t *groups_of(const fl_fold *fold, ptrdiff_t start, ptrdiff_t n, int32_t *to) {
+  if (!fold->codes) return NULL;
+  if (fold->code_type == FL_I32 && fold->lowest == 0) return (const int32_t *)fold->codes + start;
+  switch (fold->code_type) {
+    NUMBER(FL_I8, int8_t)
+    NUMBER(FL_U8, uint8_t)
+    NUMBER(FL_I16, int16_t)
+    NUMBER(FL_U16, uint16_t)
+    NUMBER(FL_U32, uint32_t)
+    NUMBER(FL_I64, int64_t)
+    NUMBER(FL_U64, uint64_t)
+    NUMBER(FL_I32, int32_t)
+    default:
+      return NULL;
+  }
+}
 
 /* Where the rows of each group begin, for each part of the chunk, and where they end. */
 static void count_groups(const fl_fold *fold, const chunk *rows, fold_scratch *own) {
@@ -244,9 +268,9 @@ static const double *load_weights(const fl_fold *fold, ptrdiff_t start, ptrdiff_
 
 static void run_chunk(const fl_fold *fold, ptrdiff_t start, ptrdiff_t n, fold_scratch *own,
                       fl_exact *cells, int64_t *counts, int64_t *flags) {
-  const int ordered = fold->group && fold->groups <= MAX_GROUPS;
+  const int ordered = fold->codes && fold->groups <= FL_FEW_GROUPS;
   const int of_elements = fold->losses > 0 && !fold->folded[0].plan.rowwise;
-  chunk rows = {n, fold->group ? fold->group + start : NULL, ordered, 0};
+  chunk rows = {n, groups_of(fold, start, n, own->group), ordered, 0};
   const double *w = load_weights(fold, start, n, own);
   if (ordered) order_rows(fold, &rows, own);
   if (of_elements) share_operands(fold, 0, start, &rows, own);
@@ -275,7 +299,7 @@ static void run_chunk(const fl_fold *fold, ptrdiff_t start, ptrdiff_t n, fold_sc
 
 void fl_fold_run(const fl_fold *fold, ptrdiff_t start, ptrdiff_t stop, void *scratch,
                  fl_exact *cells, int64_t *counts, int64_t *flags) {
-  const ptrdiff_t step = fold->group ? FL_FOLD_ROWS : FL_BLOCK;
+  const ptrdiff_t step = fold->codes ? FL_FOLD_ROWS : FL_BLOCK;
   for (ptrdiff_t at = start; at < stop; at += step)
     run_chunk(fold, at, smaller(step, stop - at), scratch, cells, counts, flags);
 }

@@ -9,8 +9,10 @@
 #include "pipeline.h"
 #include "superaccumulator.h"
 
-/* Rows that are ordered by their groups at a time. */
+/* Rows that are ordered by their groups at a time, */
 #define FL_FOLD_ROWS 16384
+/* if there are no more of them than this: each has 24 rows then, with less it would not pay. */
+#define FL_FEW_GROUPS (FL_FOLD_ROWS / 24)
 
 /* One loss. The plan gives losses without weights; its operands are one-dimensional. A loss that
  * ignores labels says which cell and count are its own, else these are 0. */
@@ -19,14 +21,17 @@ typedef struct {
   int own_cell, own_count;
 } fl_folded;
 
-/* A batch of rows. `w` is loaded as doubles; `group` is that of each row, NULL if there is one
- * group only. */
+/* A batch of rows. `w` is loaded as doubles. The group of each row is its integer in `codes`, from
+ * `lowest` on, of the given type, which is int32 from 0 on if there are more than a few groups;
+ * NULL if there is one only. */
 typedef struct {
   const fl_table *table;
   int losses, width, counters, weighted;
   const fl_folded *folded;
   fl_operand w;
-  const int32_t *group;
+  const void *codes;
+  fl_source code_type;
+  int64_t lowest;
   ptrdiff_t groups;
 } fl_fold;
 
