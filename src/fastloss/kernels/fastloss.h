@@ -151,12 +151,16 @@ typedef void fl_tile_fn(fl_tile *tile);
 /* A row-wise loss in steps. For a group of rows: begin; scan of each tile; accumulate of each
  * tile; finish; derive of each tile. Steps that a loss does not need are NULL. `again_along`
  * restores the exponentials of a tile. `padding` is the score or probability of classes that are
- * none. */
+ * none.
+ *
+ * Of sums of terms, rows that follow one another may be taken as one long one, which needs no
+ * planes: `terms` writes the terms of a plain row along to `e`, and `add_terms` adds up those of a
+ * tile across, which are in `e`. */
 typedef struct {
   const char *name;
   double padding;
   fl_tile_fn *begin, *finish;
-  fl_tile_fn *scan[FL_LAYOUTS], *again_along;
+  fl_tile_fn *scan[FL_LAYOUTS], *again_along, *terms, *add_terms;
   fl_tile_fn *accumulate[FL_LAYOUTS][FL_TARGET_KERNELS], *derive[FL_LAYOUTS][FL_TARGET_KERNELS];
 } fl_rowwise;
 

@@ -892,8 +892,91 @@ static void step_along(const fl_plan *plan, int steps, int keeps, const position
   }
 }
 
+/* ---- rows as one ----
+ *
+ * Of plain targets, the terms of a sum and their derivatives do not depend on the row, if all have
+ * the same rate. Rows that follow one another are then one long row: few classes need not be made
+ * planes, nor many be filled up to whole vectors. */
+
+static int follow(const fl_plan *plan, int native, ptrdiff_t class_stride,
+                  const ptrdiff_t *strides) {
+  const ptrdiff_t size = (ptrdiff_t)item_size(plan);
+  return native && plan->ndim == 1 && class_stride == size && strides[0] == plan->classes * size;
+}
+
+static int are_one(const fl_plan *plan) {
+  if (!plan->rowwise->terms || kernel_target(plan) != FL_PLAIN) return 0;
+  int one = (!plan->weighted || plan->mode < FL_GRAD) &&
+            follow(plan, plan->z.native, plan->z_class, plan->z.strides) &&
+            follow(plan, plan->y.native, plan->y_class, plan->y.strides);
+  for (int i = first_rate(plan); i < outputs(plan->mode) && plan->mode >= FL_GRAD; i++)
+    one = one && follow(plan, plan->out[i].native, plan->out_class[i], plan->out[i].strides);
+  return one;
+}
+
+/* Rows of an operand from `start` on: as they lie, but for a tail that is filled up. */
+static fl_rows one_row_at(const fl_plan *plan, const fl_operand *from, ptrdiff_t start,
+                          ptrdiff_t whole, ptrdiff_t rest, double padding, void *tail) {
+  const ptrdiff_t size = (ptrdiff_t)item_size(plan);
+  char *body = (char *)from->data + start * from->strides[0];
+  fill_lanes(plan, tail, padding);
+  memcpy(tail, body + whole * size, (size_t)(rest * size));
+  return (fl_rows){.body = body, .tail = tail};
+}
+
+/* n rows of a group as one. */
+static fl_tile as_one(const fl_plan *plan, const fl_tile *group, ptrdiff_t start, ptrdiff_t n,
+                      rowwise_scratch *buffer) {
+  const ptrdiff_t elements = n * plan->classes, rest = elements % FL_LANES;
+  fl_tile one = *group;
+  one.row = 0;
+  one.count = 1;
+  one.whole = elements - rest;
+  one.classes = whole_vectors(elements);
+  one.z =
+      one_row_at(plan, &plan->z, start, one.whole, rest, plan->rowwise->padding, buffer->tail[0]);
+  one.y = one_row_at(plan, &plan->y, start, one.whole, rest, 0, buffer->tail[1]);
+  return one;
+}
+
+static int64_t derive_as_one(const fl_plan *plan, const fl_tile *group, ptrdiff_t start,
+                             ptrdiff_t n, rowwise_scratch *buffer) {
+  const int first = first_rate(plan), count = group->wants_hess ? 2 : 1;
+  const size_t size = item_size(plan);
+  fl_tile one = as_one(plan, group, start, n, buffer);
+  fl_rows *const rates[2] = {&one.grad, &one.hess};
+  for (int i = 0; i < count; i++) {
+    const fl_output *to = &plan->out[first + i];
+    *rates[i] = (fl_rows){.body = to->data + start * to->strides[0], .tail = buffer->tail[2 + i]};
+  }
+  plan->rowwise->derive[FL_ALONG][FL_PLAIN](&one);
+  const size_t whole = (size_t)one.whole * size, rest = (size_t)(n * plan->classes) * size - whole;
+  for (int i = 0; i < count; i++) memcpy((char *)rates[i]->body + whole, rates[i]->tail, rest);
+  return one.flags;
+}
+
+/* Few classes. */
+static int64_t run_as_one(const fl_plan *plan, ptrdiff_t start, ptrdiff_t n,
+                          rowwise_scratch *buffer) {
+  const fl_rowwise *loss = plan->rowwise;
+  fl_tile tile = new_group(plan, start, n, whole_vectors(n), buffer);
+  if (wants_loss(plan)) {
+    fl_tile one = as_one(plan, &tile, start, n, buffer);
+    loss->terms(&one);
+    tile.flags |= one.flags;
+    tile.checked = 1;
+    tile.classes = plan->classes;
+    tile.e = buffer->z;
+    if (n < tile.rows) set_zero(plan, tile.e, 0, tile.rows * tile.classes);
+    plan->table->transpose[plan->dtype](tile.e, tile.rows, one.e, plan->classes, n, plan->classes);
+    loss->add_terms(&tile);
+  }
+  loss->finish(&tile);
+  return plan->mode < FL_GRAD ? tile.flags : derive_as_one(plan, &tile, start, n, buffer);
+}
+
 /* Many classes: several rows at a time, along their classes. */
-static int64_t run_along(const fl_plan *plan, ptrdiff_t start, ptrdiff_t n,
+static int64_t run_along(const fl_plan *plan, int one, ptrdiff_t start, ptrdiff_t n,
                          rowwise_scratch *buffer) {
   const fl_rowwise *loss = plan->rowwise;
   const ptrdiff_t classes = plan->classes, padded = whole_vectors(classes);
@@ -928,6 +1011,7 @@ static int64_t run_along(const fl_plan *plan, ptrdiff_t start, ptrdiff_t n,
   }
   loss->finish(&tile);
   if (plan->mode < FL_GRAD) return tile.flags;
+  if (one) return derive_as_one(plan, &tile, start, n, buffer);
   at = first;
   for (tile.row = 0; tile.row < n; tile.row += rows) {
     tile.count = smaller(rows, n - tile.row);
@@ -1083,15 +1167,17 @@ static void add_rows(const fl_plan *plan, ptrdiff_t n, const void *x, fl_sum *su
 
 static void run_rowwise(const fl_plan *plan, ptrdiff_t start, ptrdiff_t stop, ptrdiff_t chunk,
                         rowwise_scratch *buffer, fl_part *parts) {
-  const int in_planes = lies_in_planes(plan);
+  const int in_planes = lies_in_planes(plan), one = are_one(plan);
   const ptrdiff_t size = (ptrdiff_t)item_size(plan);
   for (ptrdiff_t at = start, n; at < stop; at += n) {
     n = next_group(plan, in_planes, at, stop);
     int64_t flags;
     if (picks(plan))
       flags = run_picked(plan, at, n, buffer);
+    else if (one && plan->classes <= LONG_ROW)
+      flags = run_as_one(plan, at, n, buffer);
     else if (runs_along(plan))
-      flags = run_along(plan, at, n, buffer);
+      flags = run_along(plan, one, at, n, buffer);
     else
       flags = run_across(plan, at, n, buffer);
     if (plan->mode == FL_LOSS || plan->mode == FL_LOSS_GRAD)

@@ -852,6 +852,10 @@ SOFTMAX_STEPS(smoothed, FL_SMOOTHED)
 SOFTMAX_STEPS(sparse, FL_SPARSE)
 SOFTMAX_STEPS(plain, FL_PLAIN)
 
+static void LOCAL(add_terms)(fl_tile *tile) {
+  LOCAL(add_planes)(tile, tile->classes, tile->e, tile->gap, tile->gap_lo);
+}
+
 /* A loss of each kind of target, and one of dense targets. Of sparse ones the label's own
  * probability is taken across rows, as one class. A formula that is told `special` may expect that
  * probabilities are ordinary: the sign of `unusual` tells whether they are not. */
@@ -973,6 +977,30 @@ SOFTMAX_STEPS(plain, FL_PLAIN)
     tile->checked = 1;                                                                             \
   }                                                                                                \
                                                                                                    \
+  ALWAYS_INLINE I KERNEL(name, terms_of_row)(int special, const fl_tile *tile) {                   \
+    const LOCAL(row) z_row = LOCAL(row_of)(tile, &tile->z, 0);                                     \
+    const LOCAL(row) y_row = LOCAL(row_of)(tile, &tile->y, 0);                                     \
+    I seen[FL_LANES] = {0};                                                                        \
+    for (ptrdiff_t first = 0; first < tile->classes; first += FL_LANES) {                          \
+      const T *z = LOCAL(vector)(z_row, first), *y = LOCAL(vector)(y_row, first);                  \
+      T *terms = (T *)tile->e + first;                                                             \
+      LOCAL(prefetch)(z_row.body + first, tile->whole * (ptrdiff_t)sizeof(T));                     \
+      LOCAL(prefetch)(y_row.body + first, tile->whole * (ptrdiff_t)sizeof(T));                     \
+      SIMD for (int j = 0; j < FL_LANES; j++) {                                                    \
+        T grad, hess;                                                                              \
+        const I unusual = KERNEL(name, element)(FL_PLAIN, special, z[j], y[j], 0, 0, 1, 1, 0, 0,   \
+                                                &terms[j], &grad, &hess);                          \
+        seen[j] |= LOCAL(suspicion)(FL_PLAIN, 0, y[j], z[j]) | (special ? unusual : 0);            \
+      }                                                                                            \
+    }                                                                                              \
+    return LOCAL(any)(seen);                                                                       \
+  }                                                                                                \
+                                                                                                   \
+  static void KERNEL(name, terms)(fl_tile * tile) {                                                \
+    if (KERNEL(name, terms_of_row)(1, tile) < 0 && KERNEL(name, terms_of_row)(0, tile) < 0)        \
+      tile->flags |= LOCAL(check_along)(FL_PLAIN, 0, tile);                                        \
+    tile->checked = 1;                                                                             \
+  }                                                                                                \
   ALWAYS_INLINE void KERNEL(name, rates_across)(int kind, int wants_hess, fl_tile *tile) {         \
     const T eps = (T)tile->eps, smoothing = (T)tile->smoothing;                                    \
     const T *rate = tile->rate, *sharers = tile->sharers;                                          \
@@ -1044,8 +1072,14 @@ SOFTMAX_STEPS(plain, FL_PLAIN)
 #undef TERM
 #undef DENSE_TERM
 
-#define TERM_OF(name, ...) \
-  {#name, .padding = 1, .begin = LOCAL(begin_terms), .finish = LOCAL(finish_terms), __VA_ARGS__},
+#define TERM_OF(name, ...)        \
+  {#name,                         \
+   .padding = 1,                  \
+   .begin = LOCAL(begin_terms),   \
+   .finish = LOCAL(finish_terms), \
+   .terms = KERNEL(name, terms),  \
+   .add_terms = LOCAL(add_terms), \
+   __VA_ARGS__},
 #define TERM(name, ...)                                                                 \
   TERM_OF(name, STEPS_OF(name, dense, FL_DENSE), STEPS_OF(name, smoothed, FL_SMOOTHED), \
           STEPS_ACROSS_OF(name, sparse, FL_SPARSE), STEPS_OF(name, plain, FL_PLAIN))
