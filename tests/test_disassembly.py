@@ -70,6 +70,7 @@ def kernel_names(isa: str) -> list[str]:
         ]
         steps = ("scan_across", "scan_along", "again_along", "finish", *FOR_A_BLOCK)
         names += [f"softmax_{dtype}_{step}_{isa}" for step in steps]
+        names += [f"{k}_{dtype}_terms_{isa}" for k in rowwise if k != "softmax"]
         names += [f"{k}_{dtype}_any_block_{isa}" for k in UNUSUAL]
     return names
 

@@ -1001,6 +1001,7 @@ static void LOCAL(add_terms)(fl_tile *tile) {
       tile->flags |= LOCAL(check_along)(FL_PLAIN, 0, tile);                                        \
     tile->checked = 1;                                                                             \
   }                                                                                                \
+                                                                                                   \
   ALWAYS_INLINE void KERNEL(name, rates_across)(int kind, int wants_hess, fl_tile *tile) {         \
     const T eps = (T)tile->eps, smoothing = (T)tile->smoothing;                                    \
     const T *rate = tile->rate, *sharers = tile->sharers;                                          \
