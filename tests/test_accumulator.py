@@ -641,9 +641,10 @@ def test_groups_at_the_ends_of_integers(dtype: str, end: str, rows: int) -> None
     by[:] = np.array(keys, dtype)[places]
     z = np.arange(float(rows))
     a = folded("mae", np.zeros(rows), z, by=by)
-    assert a.sums() == {
-        key: {"absolute_error": z[places == i].sum()} for i, key in sorted(enumerate(keys))
-    }
+    sums = {key: {"absolute_error": z[places == i].sum()} for i, key in enumerate(keys)}
+    assert a.sums() == sums
+    pairs = folded("mae", np.zeros(rows), z, by=[by, np.ones(rows, bool)])
+    assert pairs.sums() == {(key, True): of_key for key, of_key in sums.items()}
 
 
 @pytest.mark.parametrize("rows", [6, 6000])

@@ -111,10 +111,14 @@ def groups_of(columns: Columns) -> Groups:
     groups = _of_column(columns[0])
     if not columns.single:
         groups = functools.reduce(_paired, map(_of_column, columns[1:]), _as_tuples(groups))
-    rows_each = len(groups.codes) // groups.span
-    if groups.span > _core.FEW_GROUPS or rows_each < _FEW_ROWS or groups.lowest >= 1 << 63:
+    if not _are_few(groups) or len(groups.codes) // groups.span < _FEW_ROWS:
         return _numbered(groups)
     return replace(groups, codes=np.ascontiguousarray(groups.codes))
+
+
+def _are_few(groups: Groups) -> bool:
+    """Whether their integers serve as they are: few, and signed ones of 64 bits."""
+    return groups.span <= _core.FEW_GROUPS and groups.lowest + groups.span <= 1 << 63
 
 
 def _as_tuples(groups: Groups) -> Groups:
@@ -123,7 +127,7 @@ def _as_tuples(groups: Groups) -> Groups:
 
 def _paired(groups: Groups, column: Groups) -> Groups:
     """Return groups whose keys have one more value."""
-    one, two = (_numbered(x) if x.span > _core.FEW_GROUPS else x for x in (groups, column))
+    one, two = (x if _are_few(x) else _numbered(x) for x in (groups, column))
     pairs = (one.codes.astype(np.int64) - one.lowest) * two.span
     pairs += two.codes.astype(np.int64) - two.lowest
     return Groups(
