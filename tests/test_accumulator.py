@@ -667,3 +667,14 @@ def test_no_such_key_in_a_dictionary(index: int) -> None:
     with pytest.raises(ValueError, match=r"^by: got an index of a dictionary outside \[0, 3\)$"):
         a.update([0.0] * 3, [1.0] * 3, by=by)
     assert state(a) == before
+
+
+@pytest.mark.parametrize("rows", [40, 20_000])
+def test_true_may_be_any_byte_but_zero(rows: int) -> None:
+    places = np.arange(rows) % 4
+    by = np.array([0, 1, 2, 255], np.uint8)[places].view(bool)
+    a = folded("mae", np.zeros(rows), np.arange(float(rows)), by=by)
+    assert a.sums() == {
+        False: {"absolute_error": float(np.arange(rows)[places == 0].sum())},
+        True: {"absolute_error": float(np.arange(rows)[places > 0].sum())},
+    }

@@ -486,15 +486,17 @@ cdef class Sums:
                 good = good and not flags[i] & (FL_BAD_TRUE | FL_BAD_PRED)
             good = good and labels != FL_SAW_ZERO | FL_SAW_MINUS
             if good:
-                slots = [(0, 0)]
                 if slot_of is not None:  # which may fail, so before anything is added
                     slots = [
                         (i, slot_of(i)) for i in range(groups) if counts[i * self.counters] > 0]
                 self._labels = labels
-                for i, slot in slots:
-                    fl_fold_merge(
-                        &fold.fold, &cells[i * self.width], &counts[i * self.counters],
-                        &self.cells[slot * self.width], &self.counts[slot * self.counters])
+                if slot_of is None:
+                    fl_fold_merge(&fold.fold, cells, counts, self.cells, self.counts)
+                else:
+                    for i, slot in slots:
+                        fl_fold_merge(
+                            &fold.fold, &cells[i * self.width], &counts[i * self.counters],
+                            &self.cells[slot * self.width], &self.counts[slot * self.counters])
         finally:
             fl_flags_restore(&of_arithmetic)
             if not small:

@@ -113,7 +113,7 @@ def groups_of(columns: Columns) -> Groups:
         groups = functools.reduce(_paired, map(_of_column, columns[1:]), _as_tuples(groups))
     if not _are_few(groups) or len(groups.codes) // groups.span < _FEW_ROWS:
         return _numbered(groups)
-    return replace(groups, codes=np.ascontiguousarray(groups.codes))
+    return replace(groups, codes=np.require(groups.codes, requirements=["C", "A"]))
 
 
 def _are_few(groups: Groups) -> bool:
@@ -186,7 +186,7 @@ def _of_array(x: Array) -> Groups:
     if x.dtype.kind in "iu" and x.dtype.isnative:
         return _of_integers(x)
     if x.dtype.kind == "b":
-        return Groups(x.view(np.uint8), 0, 2, bool)
+        return Groups(x.view(np.uint8), 0, 256, bool)  # any byte but 0 is True
     if x.dtype.kind in "iufUMSm":
         found, indices = np.unique(x, return_inverse=True)
         return _of_indices(indices, [_key(value) for value in found.tolist()])

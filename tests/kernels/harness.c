@@ -219,9 +219,10 @@ static void run_pass(bytes b, const fl_table *table) {
   if (rowwise) {
     plan->ignores = plan->target != FL_DENSE && below(&b, 2);
     plan->ignored = (int64_t)below(&b, 4) - 1;
-    plan->smoothing = below(&b, 2) ? 0 : 0.125;
-    plan->eps = below(&b, 2) ? 0 : 1e-3;
-    if (below(&b, 2)) {
+    const int plain_targets = (int)below(&b, 2);
+    plan->smoothing = plain_targets || below(&b, 2) ? 0 : 0.125;
+    plan->eps = plain_targets || below(&b, 2) ? 0 : 1e-3;
+    if (!plain_targets && below(&b, 2)) {
       class_weight = fresh((size_t)classes * item);
       for (ptrdiff_t k = 0; k < classes; k++) {
         if (plan->dtype == FL_F32)

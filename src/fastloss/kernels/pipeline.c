@@ -921,7 +921,7 @@ static fl_rows one_row_at(const fl_plan *plan, const fl_operand *from, ptrdiff_t
   char *body = (char *)from->data + start * from->strides[0];
   fill_lanes(plan, tail, padding);
   memcpy(tail, body + whole * size, (size_t)(rest * size));
-  return (fl_rows){.body = body, .tail = tail};
+  return (fl_rows){.body = body, .tail = tail, .step = whole};
 }
 
 /* n rows of a group as one. */
@@ -939,20 +939,19 @@ static fl_tile as_one(const fl_plan *plan, const fl_tile *group, ptrdiff_t start
   return one;
 }
 
-static int64_t derive_as_one(const fl_plan *plan, const fl_tile *group, ptrdiff_t start,
-                             ptrdiff_t n, rowwise_scratch *buffer) {
-  const int first = first_rate(plan), count = group->wants_hess ? 2 : 1;
+static int64_t derive_as_one(const fl_plan *plan, fl_tile *one, ptrdiff_t start, ptrdiff_t n,
+                             rowwise_scratch *buffer) {
+  const int first = first_rate(plan), count = one->wants_hess ? 2 : 1;
   const size_t size = item_size(plan);
-  fl_tile one = as_one(plan, group, start, n, buffer);
-  fl_rows *const rates[2] = {&one.grad, &one.hess};
+  fl_rows *const rates[2] = {&one->grad, &one->hess};
   for (int i = 0; i < count; i++) {
     const fl_output *to = &plan->out[first + i];
     *rates[i] = (fl_rows){.body = to->data + start * to->strides[0], .tail = buffer->tail[2 + i]};
   }
-  plan->rowwise->derive[FL_ALONG][FL_PLAIN](&one);
-  const size_t whole = (size_t)one.whole * size, rest = (size_t)(n * plan->classes) * size - whole;
+  plan->rowwise->derive[FL_ALONG][FL_PLAIN](one);
+  const size_t whole = (size_t)one->whole * size, rest = (size_t)(n * plan->classes) * size - whole;
   for (int i = 0; i < count; i++) memcpy((char *)rates[i]->body + whole, rates[i]->tail, rest);
-  return one.flags;
+  return one->flags;
 }
 
 /* Few classes. */
@@ -960,11 +959,9 @@ static int64_t run_as_one(const fl_plan *plan, ptrdiff_t start, ptrdiff_t n,
                           rowwise_scratch *buffer) {
   const fl_rowwise *loss = plan->rowwise;
   fl_tile tile = new_group(plan, start, n, whole_vectors(n), buffer);
+  fl_tile one = as_one(plan, &tile, start, n, buffer);
   if (wants_loss(plan)) {
-    fl_tile one = as_one(plan, &tile, start, n, buffer);
     loss->terms(&one);
-    tile.flags |= one.flags;
-    tile.checked = 1;
     tile.classes = plan->classes;
     tile.e = buffer->z;
     if (n < tile.rows) set_zero(plan, tile.e, 0, tile.rows * tile.classes);
@@ -972,11 +969,11 @@ static int64_t run_as_one(const fl_plan *plan, ptrdiff_t start, ptrdiff_t n,
     loss->add_terms(&tile);
   }
   loss->finish(&tile);
-  return plan->mode < FL_GRAD ? tile.flags : derive_as_one(plan, &tile, start, n, buffer);
+  return plan->mode < FL_GRAD ? one.flags : derive_as_one(plan, &one, start, n, buffer);
 }
 
 /* Many classes: several rows at a time, along their classes. */
-static int64_t run_along(const fl_plan *plan, int one, ptrdiff_t start, ptrdiff_t n,
+static int64_t run_along(const fl_plan *plan, int rows_are_one, ptrdiff_t start, ptrdiff_t n,
                          rowwise_scratch *buffer) {
   const fl_rowwise *loss = plan->rowwise;
   const ptrdiff_t classes = plan->classes, padded = whole_vectors(classes);
@@ -1011,7 +1008,10 @@ static int64_t run_along(const fl_plan *plan, int one, ptrdiff_t start, ptrdiff_
   }
   loss->finish(&tile);
   if (plan->mode < FL_GRAD) return tile.flags;
-  if (one) return derive_as_one(plan, &tile, start, n, buffer);
+  if (rows_are_one) {
+    fl_tile one = as_one(plan, &tile, start, n, buffer);
+    return derive_as_one(plan, &one, start, n, buffer);
+  }
   at = first;
   for (tile.row = 0; tile.row < n; tile.row += rows) {
     tile.count = smaller(rows, n - tile.row);
@@ -1167,17 +1167,17 @@ static void add_rows(const fl_plan *plan, ptrdiff_t n, const void *x, fl_sum *su
 
 static void run_rowwise(const fl_plan *plan, ptrdiff_t start, ptrdiff_t stop, ptrdiff_t chunk,
                         rowwise_scratch *buffer, fl_part *parts) {
-  const int in_planes = lies_in_planes(plan), one = are_one(plan);
+  const int in_planes = lies_in_planes(plan), rows_are_one = are_one(plan);
   const ptrdiff_t size = (ptrdiff_t)item_size(plan);
   for (ptrdiff_t at = start, n; at < stop; at += n) {
     n = next_group(plan, in_planes, at, stop);
     int64_t flags;
     if (picks(plan))
       flags = run_picked(plan, at, n, buffer);
-    else if (one && plan->classes <= LONG_ROW)
+    else if (rows_are_one && plan->classes <= LONG_ROW)
       flags = run_as_one(plan, at, n, buffer);
     else if (runs_along(plan))
-      flags = run_along(plan, one, at, n, buffer);
+      flags = run_along(plan, rows_are_one, at, n, buffer);
     else
       flags = run_across(plan, at, n, buffer);
     if (plan->mode == FL_LOSS || plan->mode == FL_LOSS_GRAD)

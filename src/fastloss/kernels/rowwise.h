@@ -147,7 +147,8 @@ ALWAYS_INLINE T LOCAL(target)(int kind, T weight, T smoothing, T sharers, T y, I
 
 /* Values outside their domain: beside scores, dense targets that are negative or infinite; beside
  * probabilities, targets and probabilities outside [0, 1]. The sign of a suspicion tells that a
- * value may be; then its tile is looked at closely. */
+ * value may be; then its tile is looked at closely. Where there is no step before the derivatives,
+ * which may replace their arguments, every tile is. */
 ALWAYS_INLINE I LOCAL(suspicion)(int kind, int scores, T y, T p) {
   if (scores) return HAS_Y(kind) ? SIGN_OF(y) | SIGN_OF(LARGEST - y) : 0;
   const I of_p = SIGN_OF(p) | SIGN_OF(1 - p);
@@ -984,8 +985,8 @@ static void LOCAL(add_terms)(fl_tile *tile) {
     for (ptrdiff_t first = 0; first < tile->classes; first += FL_LANES) {                          \
       const T *z = LOCAL(vector)(z_row, first), *y = LOCAL(vector)(y_row, first);                  \
       T *terms = (T *)tile->e + first;                                                             \
-      LOCAL(prefetch)(z_row.body + first, tile->whole * (ptrdiff_t)sizeof(T));                     \
-      LOCAL(prefetch)(y_row.body + first, tile->whole * (ptrdiff_t)sizeof(T));                     \
+      LOCAL(prefetch)(z_row.body + first, LOCAL(to_next_tile)(tile, &tile->z));                    \
+      LOCAL(prefetch)(y_row.body + first, LOCAL(to_next_tile)(tile, &tile->y));                    \
       SIMD for (int j = 0; j < FL_LANES; j++) {                                                    \
         T grad, hess;                                                                              \
         const I unusual = KERNEL(name, element)(FL_PLAIN, special, z[j], y[j], 0, 0, 1, 1, 0, 0,   \
@@ -1047,14 +1048,15 @@ static void LOCAL(add_terms)(fl_tile *tile) {
       for (ptrdiff_t first = 0; first < tile->classes; first += FL_LANES) {                        \
         const T *z = LOCAL(vector)(z_row, first);                                                  \
         const T *y = LOCAL(vector)(y_row, first);                                                  \
-        const T *weight = (const T *)tile->class_weight + first;                                   \
+        const T *weight = kind == FL_PLAIN ? NULL : (const T *)tile->class_weight + first;         \
         const I class = (I)(tile->first + first);                                                  \
         T *grads = LOCAL(vector)(grad_row, first);                                                 \
         T *hesses = wants_hess ? LOCAL(vector)(hess_row, first) : NULL;                            \
         SIMD for (int j = 0; j < FL_LANES; j++) {                                                  \
           T loss, grad, hess;                                                                      \
           (void)KERNEL(name, element)(kind, 0, z[j], HAS_Y(kind) ? y[j] : 0, eps, smoothing,       \
-                                      weight[j], sharers, label, class + j, &loss, &grad, &hess);  \
+                                      kind == FL_PLAIN ? 1 : weight[j], sharers, label, class + j, \
+                                      &loss, &grad, &hess);                                        \
           grads[j] = rate * grad;                                                                  \
           if (wants_hess) hesses[j] = rate * hess;                                                 \
         }                                                                                          \
