@@ -234,10 +234,13 @@ import numpy as np, fastloss as fl
 random = np.random.default_rng(1)
 out = []
 for dtype in ("float32", "float64"):
-    z = (random.normal(size=5000) * 2.0 ** random.integers(-60, 60, 5000)).astype(dtype)
-    a = fl.Accumulator("absolute_error")
-    a.update(np.zeros_like(z), z, random.normal(size=5000))
-    out.append(a.to_dict()["groups"])
+    z = (random.normal(size=5003) * 2.0 ** random.integers(-60, 60, 5003)).astype(dtype)
+    w, y, by = random.normal(size=5003), np.zeros_like(z), np.arange(5003) % 7
+    for groups in (False, True):
+        for weights in (None, w):
+            a = fl.Accumulator("absolute_error", groups=groups)
+            a.update(y, z, weights, by=by if groups else None)
+            out.append(a.to_dict()["groups"])
 print(out)
 """
     runs = {python(code, FASTLOSS_ISA=isa) for isa in _core.isa_available()}
@@ -495,7 +498,7 @@ def test_losses_do_not_depend_on_others(
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("spread", [0, 8, 30, 120])
-@pytest.mark.parametrize("groups", [1, 20, 1000, 3000])
+@pytest.mark.parametrize("groups", [1, 20, 1000, 5000])
 def test_sums_of_groups_have_no_errors(
     groups: int, spread: int, dtype: str, weighted: bool
 ) -> None:
@@ -527,6 +530,47 @@ def test_special_values_stay_in_their_groups(dtype: str) -> None:
     assert a.sums()[2] == {"absolute_error": rounded(total([float(z[1502]), 999.0]))}
     assert a.sums()[3] == a.sums()[4] == {"absolute_error": 1000.0}
     assert a.nans()[0] == {"absolute_error": 1}
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("others", [1e-30, 1.0])
+def test_one_number_that_dwarfs_the_others(dtype: str, others: float) -> None:
+    """The others keep all their digits, wherever it is."""
+    rows = 10_000
+    by = np.arange(rows) % 5
+    for place in (0, 1500, rows - 1):
+        z = np.random.default_rng(7).uniform(others, 2 * others, rows).astype(dtype)
+        z[place] = 1e38 if dtype == "float32" else 1e270
+        a = folded("absolute_error", np.zeros_like(z), z, by=by)
+        for group in range(5):
+            wanted = rounded(total(z[by == group].tolist()))
+            assert a.sums()[group] == {"absolute_error": wanted}
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("sign", [1, -1])
+def test_many_rows_of_one_group(sign: int, dtype: str) -> None:
+    """Integers of a group go to its sum before they overflow."""
+    rows = 400_000
+    z = np.full(rows, 1.99999, dtype)
+    with fl.threads(1):
+        a = folded("mae", np.zeros_like(z), z, np.full(rows, sign), by=np.full(rows, 3, np.int8))
+    assert a.sums() == {3: {"absolute_error": float(sign * rows * Fraction(float(z[0])))}}
+
+
+@pytest.mark.parametrize("rows", [8, 4000, 40_000])
+@pytest.mark.parametrize("code", [-1, 5])
+@pytest.mark.parametrize("dtype", ["int8", "int32", "int64"])
+def test_keys_that_changed_since_they_were_looked_at(dtype: str, code: int, rows: int) -> None:
+    """Another thread may write to them; nothing is written outside the sums then."""
+    z = np.ones(rows)
+    a = folded("mae", z, z, by=np.zeros(rows, np.int32))
+    before = state(a)
+    codes = np.zeros(rows, dtype)
+    codes[-1] = code
+    with pytest.raises(ValueError, match=r"^by: got keys that another thread changed"):
+        a._fold_in(z, z, None, codes, 0, 5, lambda _: 0)
+    assert state(a) == before
 
 
 def test_groups_are_sorted() -> None:

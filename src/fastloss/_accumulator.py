@@ -161,8 +161,12 @@ class Accumulator(_core.Sums):
         """Return the shape of the rows, and the arrays with one axis for them."""
         record = BY_NAME[next(iter(self.losses.values())).name] if self.losses else None
         if record is None or record.kind == "pointwise":
-            shape, what = broadcast_shape(y, z), "element"
-            y, z = (np.broadcast_to(x, shape).reshape(-1) for x in (y, z))
+            what = "element"
+            if y.ndim == 1 and y.shape == z.shape:
+                shape = y.shape
+            else:
+                shape = broadcast_shape(y, z)
+                y, z = (np.broadcast_to(x, shape).reshape(-1) for x in (y, z))
         else:
             axis, what = next(iter(self.losses.values())).params["axis"], "row"
             if not -z.ndim <= axis < z.ndim:

@@ -198,10 +198,7 @@ def _of_array(x: Array) -> Groups:
 
 
 def _of_integers(x: Array) -> Groups:
-    if x.dtype.itemsize == 1:
-        low, high = int(np.iinfo(x.dtype).min), int(np.iinfo(x.dtype).max)
-    else:
-        low, high = int(x.min()), int(x.max())
+    low, high = int(x.min()), int(x.max())
     return Groups(x, low, high - low + 1, lambda i: low + i)
 
 

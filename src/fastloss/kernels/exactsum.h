@@ -87,12 +87,5 @@ static void LOCAL(widen)(ptrdiff_t n, const void *x_, const double *w, double *t
     SIMD for (ptrdiff_t i = 0; i < n; i++) to[i] = (double)x[i];
 }
 
-/* In another order. */
-static void LOCAL(gather)(ptrdiff_t n, const void *x_, const int32_t *order, void *to_) {
-  const T *x = x_;
-  T *to = to_;
-  SIMD for (ptrdiff_t i = 0; i < n; i++) to[i] = x[order[i]];
-}
-
 #undef RUN
 #undef NEXT_SCALE

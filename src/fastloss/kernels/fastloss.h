@@ -34,6 +34,8 @@
 /* Doubles of at least this times the scale of their block are, and such floats: see exactsum.h. */
 #define FL_FINEST 0x1p-85
 #define FL_FINEST_FLOAT 0x1p-40
+/* Levels of the integers that numbers of groups are made, at most: see groupsums.h. */
+#define FL_LEVELS 3
 #define FL_MAX_PARAMS 4
 #define FL_MAX_NDIM 64
 
@@ -199,7 +201,13 @@ typedef struct {
   int (*extract[FL_DTYPES])(ptrdiff_t n, const void *x, double s, double *sums);
   double (*magnitude[FL_DTYPES])(ptrdiff_t n, const void *x);
   void (*widen[FL_DTYPES])(ptrdiff_t n, const void *x, const double *w, double *to);
-  void (*gather[FL_DTYPES])(ptrdiff_t n, const void *x, const int32_t *order, void *to);
+  /* See groupsums.h: adds four columns of n <= FL_BLOCK rows to the sums of each level, four for
+   * each group; those of every fourth row lie `copy` groups further on. `shift` is s of each level
+   * and column. `left` gets the first of each four rows with something left; returns how many. */
+  int (*add_rows[FL_DTYPES][FL_LEVELS])(ptrdiff_t n, const void *const *x, const double (*shift)[4],
+                                        const int32_t *group, int64_t *const *sums, ptrdiff_t copy,
+                                        int32_t *left);
+  double (*peak[FL_DTYPES])(ptrdiff_t n, const void *x);
   /* dst[j * dst_stride + i] = src[i * src_stride + j], i < rows, j < cols; strides in elements */
   void (*transpose[FL_DTYPES])(void *dst, ptrdiff_t dst_stride, const void *src,
                                ptrdiff_t src_stride, ptrdiff_t rows, ptrdiff_t cols);

@@ -6,13 +6,11 @@
 #ifndef FASTLOSS_FOLD_H
 #define FASTLOSS_FOLD_H
 
+#include "groupsums.h"
 #include "pipeline.h"
-#include "superaccumulator.h"
 
-/* Rows that are ordered by their groups at a time, */
-#define FL_FOLD_ROWS 16384
-/* if there are no more of them than this: each has 24 rows then, with less it would not pay. */
-#define FL_FEW_GROUPS (FL_FOLD_ROWS / 24)
+/* Groups of which a batch may have any integers: their sums are a table that stays in cache. */
+#define FL_FEW_GROUPS 682
 
 /* One loss. The plan gives losses without weights; its operands are one-dimensional. A loss that
  * ignores labels says which cell and count are its own, else these are 0. */
@@ -40,10 +38,20 @@ typedef struct {
 void *fl_fold_scratch_new(const fl_fold *fold);
 void fl_fold_scratch_free(void *scratch);
 
+enum { FL_BAD_GROUP = 1 };
+
+/* Whether a thread that folds about so many rows wants sums of groups of its own. */
+int fl_fold_wants_sums(const fl_fold *fold, ptrdiff_t rows);
+
+/* For one batch; NULL if there is no memory. */
+fl_group_sums *fl_fold_sums_new(const fl_fold *fold);
+
 /* Folds rows start .. stop - 1 into cells and counts of all groups, which begin as zeros. Adds the
- * flags of loss i to flags[i]. Without weights, the cells of weights are left to the merger. */
+ * flags of loss i to flags[i], and FL_BAD_GROUP to those after them. Without weights, the cells of
+ * weights are left to the merger. With sums of groups, these belong to the same cells and counts,
+ * which have them all after `fl_group_sums_finish`. */
 void fl_fold_run(const fl_fold *fold, ptrdiff_t start, ptrdiff_t stop, void *scratch,
-                 fl_exact *cells, int64_t *counts, int64_t *flags);
+                 fl_group_sums *sums, fl_exact *cells, int64_t *counts, int64_t *flags);
 
 /* Adds what was folded of one group to its sums. */
 void fl_fold_merge(const fl_fold *fold, const fl_exact *part, const int64_t *part_counts,

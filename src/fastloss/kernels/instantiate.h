@@ -38,6 +38,12 @@
 #define PUT_PAST(to, from) \
   _mm_stream_si128((__m128i *)(to), _mm_loadu_si128((const __m128i *)(from)))
 #endif
+/* Whether a bit is set of integers of 64 bits, four in a vector or two. */
+#if VECTOR_BYTES == 16
+#define ANY_BITS(x) (((x)[0] | (x)[1]) != 0)
+#else
+#define ANY_BITS(x) (!_mm256_testz_si256((__m256i)(x), (__m256i)(x)))
+#endif
 #define SIMD _Pragma("omp simd")
 #define SIMD_FLAGS _Pragma("omp simd reduction(| : flags)")
 #define SIMD_BOTH _Pragma("omp simd reduction(| : flags, other)")
@@ -89,6 +95,7 @@
 #include "pointwise.h"
 #include "rowwise.h"
 #include "exactsum.h"
+#include "scatter.h"
 #undef T
 #undef I
 #undef DTYPE
@@ -119,11 +126,16 @@
 #include "pointwise.h"
 #include "rowwise.h"
 #include "exactsum.h"
+#include "scatter.h"
 
 static fl_load_fn *const CONCAT3(load, table, ISA)[FL_DTYPES][FL_SOURCES][2] = {
     LOADERS(f32),
     LOADERS(f64),
 };
+
+#define ADD_ROWS_OF(dtype)                                           \
+  {CONCAT3(add_rows_1, dtype, ISA), CONCAT3(add_rows_2, dtype, ISA), \
+   CONCAT3(add_rows_3, dtype, ISA)}
 
 const fl_table CONCAT3(fl, table, ISA) = {
     .isa = TEXT(ISA),
@@ -138,7 +150,8 @@ const fl_table CONCAT3(fl, table, ISA) = {
     .extract = {CONCAT3(extract, f32, ISA), CONCAT3(extract, f64, ISA)},
     .magnitude = {CONCAT3(magnitude, f32, ISA), CONCAT3(magnitude, f64, ISA)},
     .widen = {CONCAT3(widen, f32, ISA), CONCAT3(widen, f64, ISA)},
-    .gather = {CONCAT3(gather, f32, ISA), CONCAT3(gather, f64, ISA)},
+    .add_rows = {ADD_ROWS_OF(f32), ADD_ROWS_OF(f64)},
+    .peak = {CONCAT3(peak, f32, ISA), CONCAT3(peak, f64, ISA)},
     .transpose = {CONCAT3(transpose, f32, ISA), CONCAT3(transpose, f64, ISA)},
     .classify = {CONCAT3(classify, f32, ISA), CONCAT3(classify, f64, ISA)},
 };

@@ -3,24 +3,19 @@
 #include <math.h>
 #include <string.h>
 
-enum { FEWEST = 12 }; /* numbers below which extraction does not pay */
+enum {
+  UNIT = -1074, /* 2 to this power is the lowest bit */
+  FEWEST = 12,  /* numbers below which extraction does not pay */
+};
 /* Beyond these the parts might overflow. */
 #define LARGE 0x1p1000
 #define LARGE_FLOAT 0x1p120
 
-void fl_exact_add(fl_exact *sum, double x) {
-  uint64_t bits;
-  memcpy(&bits, &x, sizeof bits);
-  const uint64_t fraction = bits & ((UINT64_C(1) << 52) - 1);
-  const int exponent = (int)(bits >> 52 & 0x7ff), negative = (int)(bits >> 63);
-  if (exponent == 0x7ff) {
-    ++*(fraction ? &sum->nans : negative ? &sum->minus_infinities : &sum->infinities);
-    return;
-  }
-  const uint64_t significand = exponent ? fraction | UINT64_C(1) << 52 : fraction;
-  const int position = exponent ? exponent - 1 : 0, shift = position % 64;
+/* Adds or subtracts an integer in units of 2^position of the lowest. */
+static void add_at(fl_exact *sum, uint64_t x, int position, int negative) {
+  const int shift = position % 64;
   uint64_t *limb = sum->limbs + position / 64, *const end = sum->limbs + FL_LIMBS;
-  const uint64_t low = significand << shift, high = shift ? significand >> (64 - shift) : 0;
+  const uint64_t low = x << shift, high = shift ? x >> (64 - shift) : 0;
   uint64_t carry;
   if (negative) {
     carry = __builtin_sub_overflow(limb[0], low, &limb[0]);
@@ -33,6 +28,23 @@ void fl_exact_add(fl_exact *sum, double x) {
             (uint64_t)__builtin_add_overflow(limb[1], high, &limb[1]);
     for (limb += 2; carry && limb < end; limb++) carry = __builtin_add_overflow(*limb, carry, limb);
   }
+}
+
+void fl_exact_add(fl_exact *sum, double x) {
+  uint64_t bits;
+  memcpy(&bits, &x, sizeof bits);
+  const uint64_t fraction = bits & ((UINT64_C(1) << 52) - 1);
+  const int exponent = (int)(bits >> 52 & 0x7ff), negative = (int)(bits >> 63);
+  if (exponent == 0x7ff) {
+    ++*(fraction ? &sum->nans : negative ? &sum->minus_infinities : &sum->infinities);
+    return;
+  }
+  const uint64_t significand = exponent ? fraction | UINT64_C(1) << 52 : fraction;
+  add_at(sum, significand, exponent ? exponent - 1 : 0, negative);
+}
+
+void fl_exact_add_integer(fl_exact *sum, int64_t x, int exponent) {
+  add_at(sum, x < 0 ? -(uint64_t)x : (uint64_t)x, exponent - UNIT, x < 0);
 }
 
 void fl_exact_merge(fl_exact *sum, const fl_exact *other) {

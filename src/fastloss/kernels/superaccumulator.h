@@ -14,6 +14,8 @@ typedef struct {
 } fl_exact;
 
 void fl_exact_add(fl_exact *sum, double x);
+/* Adds x * 2^exponent, of which no bit is below the units. */
+void fl_exact_add_integer(fl_exact *sum, int64_t x, int exponent);
 void fl_exact_merge(fl_exact *sum, const fl_exact *other);
 
 /* Adds n <= FL_BLOCK elements of a dtype; `wide` is scratch space for as many doubles. */
