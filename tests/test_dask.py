@@ -57,6 +57,19 @@ def test_score_has_the_bits_of_one_machine(name: str, scheduler: str, weighted: 
     assert a.to_dict() == alone.to_dict()
 
 
+@pytest.mark.parametrize("rows", [1000, 0, 8, 15])
+def test_any_number_of_blocks(rows: int) -> None:
+    """Of one, none is merged; of many, merged ones are merged."""
+    y, z, _ = arguments("squared_error")
+    y, z = y[:rows], z[:rows]
+    alone = fl.Accumulator("squared_error")
+    alone.update(y, z)
+    for block in (1000, 8, 1):
+        with dask.config.set(scheduler="synchronous"):
+            state = fd.score(chunked(y, block), chunked(z, block), "squared_error")
+        assert state.to_dict() == alone.to_dict()
+
+
 @pytest.mark.filterwarnings("ignore")  # of the cluster's own
 @pytest.mark.parametrize("name", NAMES[:3])
 def test_two_processes(cluster: Any, name: str) -> None:

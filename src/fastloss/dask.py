@@ -7,6 +7,7 @@ are worked on by one thread each, since Dask has workers of its own.
 
 from __future__ import annotations
 
+import functools
 import math
 from typing import Any
 
@@ -22,8 +23,8 @@ from fastloss._losses import BY_NAME
 
 __all__ = ["grad", "loss", "score", "value_and_grad"]
 
-# States that are merged at a time.
-_BRANCHES = 8
+# States that are merged at a time: of some kilobytes each, beside milliseconds for a task.
+_BRANCHES = 64
 _AXES = "abcdefgh"
 
 
@@ -64,11 +65,12 @@ def score(
         [None] * math.prod(z.numblocks) if w is None else w.to_delayed().ravel(),
         strict=True,
     )
-    fold, merge = dask.delayed(_fold, pure=True), dask.delayed(_merge, pure=True)
-    states = [fold(named, num_threads, *block) for block in blocks] or [Accumulator(named)]
+    fold = dask.delayed(functools.partial(_fold, named, num_threads), pure=True)
+    merge = dask.delayed(_merge, pure=True)
+    states = [fold(*block) for block in blocks]
     while len(states) > 1:
         states = [merge(states[i : i + _BRANCHES]) for i in range(0, len(states), _BRANCHES)]
-    result = merge(states)
+    (result,) = states
     return result.compute() if compute else result
 
 
