@@ -10,8 +10,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "groupsums.h"
 #include "pipeline.h"
-#include "superaccumulator.h"
 #include "team.h"
 
 #define CHECK(condition)                                                  \
@@ -277,19 +277,17 @@ static void run_pass(bytes b, const fl_table *table) {
 /* ---- exact sums: of blocks of numbers, of any bits or of one or two magnitudes, and of one by
  * one ---- */
 
-static void add_up(bytes b, const fl_table *table) {
-  const fl_dtype dtype = (fl_dtype)below(&b, FL_DTYPES);
-  const ptrdiff_t n = (ptrdiff_t)below(&b, FL_BLOCK + 1);
+static void *numbers(bytes *b, fl_dtype dtype, ptrdiff_t n) {
   const size_t size = (size_t)n * (dtype == FL_F32 ? sizeof(float) : sizeof(double));
   enum { ANY, FEW_BITS, TWO_MAGNITUDES };
-  const unsigned kind = below(&b, 3), gap = below(&b, 160);
-  const int exponent = (int)below(&b, 256) - 128;
-  void *x = fresh(size), *wide = fresh((size_t)n * sizeof(double));
-  fill(&b, x, size);
+  const unsigned kind = below(b, 3), gap = below(b, 160);
+  const int exponent = (int)below(b, 256) - 128;
+  void *x = fresh(size);
+  fill(b, x, size);
   for (ptrdiff_t i = 0; kind != ANY && i < n; i++) {
     int old;
     const double any = frexp(element(x, i, dtype), &old), bits = isfinite(any) ? any : 1;
-    const int byte = (int)next(&b);
+    const int byte = (int)next(b);
     const double v = kind == FEW_BITS ? ldexp(byte - 128, exponent)
                                       : ldexp(bits, exponent - (byte % 2 ? (int)gap : 0));
     if (dtype == FL_F32)
@@ -297,6 +295,13 @@ static void add_up(bytes b, const fl_table *table) {
     else
       ((double *)x)[i] = v;
   }
+  return x;
+}
+
+static void add_up(bytes b, const fl_table *table) {
+  const fl_dtype dtype = (fl_dtype)below(&b, FL_DTYPES);
+  const ptrdiff_t n = (ptrdiff_t)below(&b, FL_BLOCK + 1);
+  void *x = numbers(&b, dtype, n), *wide = fresh((size_t)n * sizeof(double));
   fl_exact block = {0}, single = {0}, both = {0};
   fl_exact_add_block(&block, table, dtype, n, x, wide);
   for (ptrdiff_t i = 0; i < n; i++) fl_exact_add(&single, element(x, i, dtype));
@@ -308,13 +313,62 @@ static void add_up(bytes b, const fl_table *table) {
   free(wide);
 }
 
+/* The same for columns of numbers in groups of rows, of several blocks. */
+static void add_up_groups(bytes b, const fl_table *table) {
+  enum { MOST_COLUMNS = 9, MANY_GROUPS = 5000 };
+  const fl_dtype dtype = (fl_dtype)below(&b, FL_DTYPES);
+  const ptrdiff_t columns = below(&b, MOST_COLUMNS + 1), blocks = 1 + below(&b, 4);
+  const ptrdiff_t groups = below(&b, 16) ? 1 + below(&b, 30) : MANY_GROUPS;
+  const ptrdiff_t cells = columns * groups;
+  fl_exact *together = fresh(sizeof *together * (size_t)cells);
+  fl_exact *single = fresh(sizeof *single * (size_t)cells);
+  int64_t *counts = fresh(sizeof *counts * (size_t)groups);
+  int64_t *wanted = fresh(sizeof *wanted * (size_t)groups);
+  memset(together, 0, sizeof *together * (size_t)cells);
+  memset(single, 0, sizeof *single * (size_t)cells);
+  memset(counts, 0, sizeof *counts * (size_t)groups);
+  memset(wanted, 0, sizeof *wanted * (size_t)groups);
+  fl_group_sums *sums = fl_group_sums_new(table, dtype, (int)columns, groups);
+  CHECK(sums);
+  for (ptrdiff_t k = 0; k < blocks; k++) {
+    const ptrdiff_t n = 1 + (ptrdiff_t)below(&b, FL_BLOCK);
+    int32_t *group = fresh((size_t)n * sizeof *group);
+    void *x[MOST_COLUMNS];
+    for (ptrdiff_t i = 0; i < n; i++) {
+      group[i] = (int32_t)below(&b, (unsigned)groups);
+      wanted[group[i]]++;
+    }
+    fl_group_sums_begin(sums, n, group);
+    for (ptrdiff_t j = 0; j < columns; j++) {
+      x[j] = numbers(&b, dtype, n);
+      for (ptrdiff_t i = 0; i < n; i++)
+        fl_exact_add(&single[group[i] * columns + j], element(x[j], i, dtype));
+      fl_group_sums_add(sums, x[j], &together[j], columns);
+    }
+    fl_group_sums_end(sums, counts, 1);
+    for (ptrdiff_t j = 0; j < columns; j++) free(x[j]);
+    free(group);
+  }
+  fl_group_sums_finish(sums);
+  fl_group_sums_free(sums);
+  CHECK(memcmp(together, single, sizeof *together * (size_t)cells) == 0);
+  CHECK(memcmp(counts, wanted, sizeof *counts * (size_t)groups) == 0);
+  free(together);
+  free(single);
+  free(counts);
+  free(wanted);
+}
+
 static void run_bytes(const uint8_t *data, size_t size) {
   bytes b = {data, size, 0};
   const fl_table *tables[FL_MAX_TABLES];
   fl_compiled(tables);
   const fl_table *table = tables[below(&b, (unsigned)fl_runnable())];
-  if (below(&b, 8) == 0)
+  const unsigned kind = below(&b, 16);
+  if (kind == 0)
     add_up(b, table);
+  else if (kind == 1)
+    add_up_groups(b, table);
   else
     run_pass(b, table);
 }
