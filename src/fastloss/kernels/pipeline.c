@@ -20,6 +20,7 @@ enum {
   STREAM_BYTES = 32 << 20, /* outputs of so many are in no cache when they are read again */
   PLANES_BYTES = 16 << 20, /* scores of so many are in no cache when they are read again */
   STREAM_CLASSES = 1000,   /* fewer of them share too many lines with other rows */
+  NARROW = 4,              /* bytes of elements that have few lines */
   STREAM_THREADS = 4,      /* more of them wait for the memory whatever they compute */
 };
 
@@ -212,11 +213,18 @@ static ptrdiff_t outer_stride(const fl_plan *plan, const ptrdiff_t *strides) {
   return plan->ndim > 1 ? strides[plan->ndim - 2] : 0;
 }
 
-/* Asks for n elements, `stride` bytes apart, that lie `ahead` of these. */
+/* Asks for n elements, `stride` bytes apart, that lie `ahead` of these. Wide ones come into the
+ * second cache: what is asked for the first waits where it waits for a dozen or two of lines
+ * already. */
 static void fetch(const char *x, ptrdiff_t stride, ptrdiff_t n, ptrdiff_t ahead) {
   const ptrdiff_t step = stride ? larger(1, FL_LINE / magnitude(stride)) : n;
-  for (ptrdiff_t i = 0; i < n; i += step)
-    __builtin_prefetch((const void *)((uintptr_t)x + (uintptr_t)((ahead + i) * stride)), 0, 3);
+  const uintptr_t from = (uintptr_t)x + (uintptr_t)(ahead * stride);
+  if (magnitude(stride) < NARROW)
+    for (ptrdiff_t i = 0; i < n; i += step)
+      __builtin_prefetch((const void *)(from + (uintptr_t)(i * stride)), 0, 3);
+  else
+    for (ptrdiff_t i = 0; i < n; i += step)
+      __builtin_prefetch((const void *)(from + (uintptr_t)(i * stride)), 0, 2);
 }
 
 /* Converts `outer` rows of `inner` elements, and reads them along the axis of shorter strides. */
