@@ -20,6 +20,7 @@ enum {
   STREAM_BYTES = 32 << 20, /* outputs of so many are in no cache when they are read again */
   PLANES_BYTES = 16 << 20, /* scores of so many are in no cache when they are read again */
   STREAM_CLASSES = 1000,   /* fewer of them share too many lines with other rows */
+  ASKED = 32,              /* rows that are asked for at once */
   NARROW = 4,              /* bytes of elements that have few lines */
   STREAM_THREADS = 4,      /* more of them wait for the memory whatever they compute */
 };
@@ -1049,11 +1050,19 @@ static void pick(const fl_plan *plan, ptrdiff_t start, ptrdiff_t n, const int64_
   const int last = plan->ndim - 1, weighted = plan->class_weight != NULL;
   const ptrdiff_t row_stride = plan->z.strides[last], class_stride = plan->z_class;
   const void *weight = class_weights(plan, 0);
+  /* Of rows within a line each that come from memory, most lines are read. */
+  const int asks = plan->classes * magnitude(class_stride) <= FL_LINE &&
+                   magnitude(row_stride) <= FL_LINE &&
+                   plan->size * magnitude(row_stride) >= PLANES_BYTES;
   position at;
   seek(plan, start, &at);
   for (ptrdiff_t done = 0, rows; done < n; done += rows, advance(plan, &at, 1, rows)) {
     rows = smaller(n - done, plan->shape[last] - at.index[last]);
     const char *row = plan->z.data + offset(plan, plan->z.strides, &at);
+    if (asks && at.index[last] + rows + n <= plan->shape[last]) {
+      rows = smaller(rows, ASKED);
+      fetch(row, row_stride, rows, n);
+    }
     if (!plan->z.native) {
       for (ptrdiff_t j = 0; j < rows; j++)
         plan->z.load((char *)z + (size_t)(done + j) * item_size(plan), 1, 1,
