@@ -20,6 +20,7 @@ enum {
   STREAM_BYTES = 32 << 20, /* outputs of so many are in no cache when they are read again */
   PLANES_BYTES = 16 << 20, /* scores of so many are in no cache when they are read again */
   STREAM_CLASSES = 1000,   /* fewer of them share too many lines with other rows */
+  LABELS_BYTES = 8 << 20,  /* labels of so many are asked for ahead, too */
   ASKED = 32,              /* rows that are asked for at once */
   NARROW = 4,              /* bytes of elements that have few lines */
   STREAM_THREADS = 4,      /* more of them wait for the memory whatever they compute */
@@ -547,15 +548,18 @@ static void store_tile(const fl_plan *plan, int which, ptrdiff_t start, ptrdiff_
 /* Classes of rows start .. start + n - 1, as wide integers and as lanes. Returns flags. */
 static int64_t load_labels(const fl_plan *plan, ptrdiff_t start, ptrdiff_t n, int64_t *wide,
                            void *lanes) {
+  const int last = plan->ndim - 1;
+  const int asks = plan->size * magnitude(plan->y.strides[last]) >= LABELS_BYTES;
   int64_t *dst = wide;
   ptrdiff_t left = n;
   position at;
   seek(plan, start, &at);
   while (left > 0) {
-    const int last = plan->ndim - 1;
     const ptrdiff_t rows = smaller(left, plan->shape[last] - at.index[last]);
-    plan->label(dst, plan->y.data + offset(plan, plan->y.strides, &at), plan->y.strides[last],
-                rows);
+    const ptrdiff_t stride = plan->y.strides[last];
+    const char *label = plan->y.data + offset(plan, plan->y.strides, &at);
+    if (asks && at.index[last] + rows + n <= plan->shape[last]) fetch(label, stride, rows, n);
+    plan->label(dst, label, stride, rows);
     dst += rows;
     left -= rows;
     advance(plan, &at, 1, rows);
