@@ -20,6 +20,7 @@ enum {
   STREAM_BYTES = 32 << 20, /* outputs of so many are in no cache when they are read again */
   PLANES_BYTES = 16 << 20, /* scores of so many are in no cache when they are read again */
   STREAM_CLASSES = 1000,   /* fewer of them share too many lines with other rows */
+  ROWS_BYTES = 4 << 20,    /* rows of so many are asked for ahead where they become planes */
   LABELS_BYTES = 8 << 20,  /* labels of so many are asked for ahead, too */
   ASKED = 32,              /* rows that are asked for at once */
   NARROW = 4,              /* bytes of elements that have few lines */
@@ -495,18 +496,24 @@ static int wants_loss(const fl_plan *plan) {
 /* The outputs from this one on are derivatives. */
 static int first_rate(const fl_plan *plan) { return plan->mode == FL_LOSS_GRAD; }
 
-/* Converts the tile's classes of rows start .. start + n - 1 into planes. */
+/* Converts the tile's classes of rows start .. start + n - 1 into planes. Asks for the next tile
+ * meanwhile, a few rows at a time, which the memory brings while this one is computed. */
 static void load_tile(const fl_plan *plan, const fl_operand *from, ptrdiff_t class_stride,
                       ptrdiff_t start, ptrdiff_t n, const fl_tile *tile, void *to) {
-  const ptrdiff_t size = (ptrdiff_t)item_size(plan);
+  const int last = plan->ndim - 1;
+  const ptrdiff_t size = (ptrdiff_t)item_size(plan), row_stride = from->strides[last], whole = n;
+  const int asks = tile->classes == plan->classes && plan->classes * class_stride == row_stride &&
+                   plan->size * row_stride >= ROWS_BYTES;
   char *dst = to;
   position at;
   seek(plan, start, &at);
   while (n > 0) {
-    const int last = plan->ndim - 1;
-    const ptrdiff_t rows = smaller(n, plan->shape[last] - at.index[last]);
-    const ptrdiff_t row_stride = from->strides[last];
+    ptrdiff_t rows = smaller(n, plan->shape[last] - at.index[last]);
     const char *src = from->data + offset(plan, from->strides, &at) + tile->first * class_stride;
+    if (asks && at.index[last] + rows + whole <= plan->shape[last]) {
+      rows = smaller(rows, ASKED);
+      fetch(src + whole * row_stride, FL_LINE, rows * row_stride / FL_LINE, 0);
+    }
     if (from->native && class_stride == size && row_stride % size == 0)
       plan->table->transpose[plan->dtype](dst, tile->rows, src, row_stride / size, rows,
                                           tile->classes);
