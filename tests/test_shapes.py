@@ -401,3 +401,36 @@ def test_results_of_scalars_are_arrays() -> None:
     ):
         assert isinstance(result, np.ndarray)
         assert result.shape == ()
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "sparse_softmax_cross_entropy",
+        "sparse_categorical_cross_entropy",
+        "softmax_cross_entropy",
+        "kl_divergence",
+    ],
+)
+def test_rows_that_come_from_memory_have_the_bits_of_those_in_cache(name: str) -> None:
+    """Of 16 MB and more, rows and labels are asked for ahead, and taken in smaller parts."""
+    random = np.random.default_rng(3)
+    rows, classes, part = 350_003, 4, 50_000
+    z = random.random((3, rows, classes), np.float32) + np.float32(0.1)
+    if "sparse" in name:
+        y: Array = random.integers(0, classes, (3, rows))
+    else:
+        y = random.random((3, rows, classes), np.float32)
+    if "softmax" not in name:
+        z /= z.sum(-1, keepdims=True)
+    loss = fl.get(name)
+    values = loss(y, z, reduction="none")
+    gradient = loss.grad(y, z, reduction="none")
+    for i in range(3):
+        for start in range(0, rows, part):
+            cut = slice(start, start + part)
+            here = loss(y[i, cut], z[i, cut], reduction="none")
+            np.testing.assert_array_equal(values[i, cut], here)
+            np.testing.assert_array_equal(
+                gradient[i, cut], loss.grad(y[i, cut], z[i, cut], reduction="none")
+            )
