@@ -246,14 +246,18 @@ cdef class Fold:
             self.busy = False
         return 0
 
+    cdef fl_group_sums *new_sums(self) except NULL:
+        cdef fl_group_sums *sums = fl_fold_sums_new(&self.fold)
+        if sums == NULL:
+            raise MemoryError(f"sums of {self.fold.groups} groups")
+        return sums
+
     cdef int run_alone(
         self, ptrdiff_t n, fl_exact *cells, int64_t *counts, int64_t *flags
     ) except -1:
         cdef fl_group_sums *sums = NULL
         if fl_fold_wants_sums(&self.fold, n):
-            sums = fl_fold_sums_new(&self.fold)
-            if sums == NULL:
-                raise MemoryError(f"sums of {self.fold.groups} groups")
+            sums = self.new_sums()
         fl_fold_run(&self.fold, 0, n, self.scratch[0], sums, cells, counts, flags)
         if sums != NULL:
             fl_group_sums_finish(sums)
@@ -283,9 +287,7 @@ cdef class Fold:
                 raise MemoryError("sums of the threads")
             if fl_fold_wants_sums(&self.fold, n // team):
                 for k in range(team):
-                    share.sums[k] = fl_fold_sums_new(&self.fold)
-                    if share.sums[k] == NULL:
-                        raise MemoryError(f"sums of {groups} groups")
+                    share.sums[k] = self.new_sums()
             with nogil:
                 run_shares(&share, jobs)
             for k in range(team):

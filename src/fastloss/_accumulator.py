@@ -162,11 +162,9 @@ class Accumulator(_core.Sums):
         record = BY_NAME[next(iter(self.losses.values())).name] if self.losses else None
         if record is None or record.kind == "pointwise":
             what = "element"
-            if y.ndim == 1 and y.shape == z.shape:
-                shape = y.shape
-            else:
-                shape = broadcast_shape(y, z)
-                y, z = (np.broadcast_to(x, shape).reshape(-1) for x in (y, z))
+            shape = y.shape if y.shape == z.shape else broadcast_shape(y, z)
+            y, z = (x if x.shape == shape else np.broadcast_to(x, shape) for x in (y, z))
+            y, z = y.reshape(-1), z.reshape(-1)
         else:
             axis, what = next(iter(self.losses.values())).params["axis"], "row"
             if not -z.ndim <= axis < z.ndim:

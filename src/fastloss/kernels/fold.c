@@ -64,14 +64,11 @@ int fl_fold_wants_sums(const fl_fold *fold, ptrdiff_t rows) {
 }
 
 fl_group_sums *fl_fold_sums_new(const fl_fold *fold) {
-  return fl_group_sums_new(fold->table, dtype_of_terms(fold), fold->width, fold->groups);
+  const int columns = fold->weighted ? fold->width : fold->losses;
+  return fl_group_sums_new(fold->table, dtype_of_terms(fold), columns, fold->groups);
 }
 
 static size_t item_size(fl_dtype dtype) { return dtype == FL_F32 ? sizeof(float) : sizeof(double); }
-
-static double number_at(fl_dtype dtype, const void *x, ptrdiff_t i) {
-  return dtype == FL_F32 ? (double)((const float *)x)[i] : ((const double *)x)[i];
-}
 
 /* Rows of a block: from where on, how many, and the group of each; NULL if there is one only. */
 typedef struct {
@@ -118,7 +115,7 @@ static void add(const fl_fold *fold, const block *rows, fl_dtype dtype, const vo
     fl_group_sums_add(rows->sums, x, cell, fold->width);
   } else if (rows->group) {
     for (ptrdiff_t i = 0; i < rows->n; i++) {
-      const double v = number_at(dtype, x, i);
+      const double v = fl_number_at(dtype, x, i);
       if (v != 0) fl_exact_add(cell + rows->group[i] * fold->width, v);
     }
   } else {

@@ -156,14 +156,10 @@ static void set_unit(fl_group_sums *sums, four *x, int j, double peak) {
     x->shift[level][j] = ldexp(1.5, 52 + own->unit - level * sums->bits);
 }
 
-static double number_at(fl_dtype dtype, const void *x, ptrdiff_t i) {
-  return dtype == FL_F32 ? (double)((const float *)x)[i] : ((const double *)x)[i];
-}
-
 /* Adds what so many levels leave of row i's number to its total. */
 static void add_rest(fl_group_sums *sums, const four *x, int j, int levels, ptrdiff_t i) {
   const column *own = &x->of[j];
-  double rest = number_at(sums->dtype, sums->x[j], i);
+  double rest = fl_number_at(sums->dtype, sums->x[j], i);
   for (int level = 0; level < levels; level++) {
     const double s = x->shift[level][j], shifted = rest + s;
     rest -= shifted - s;

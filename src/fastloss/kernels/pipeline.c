@@ -216,6 +216,12 @@ static ptrdiff_t outer_stride(const fl_plan *plan, const ptrdiff_t *strides) {
   return plan->ndim > 1 ? strides[plan->ndim - 2] : 0;
 }
 
+/* Whether the last axis has n more elements (rows) from here on. */
+static int has_more(const fl_plan *plan, const position *at, ptrdiff_t n) {
+  const int last = plan->ndim - 1;
+  return n <= plan->shape[last] - at->index[last];
+}
+
 /* Asks for n elements, `stride` bytes apart, that lie `ahead` of these. Wide ones come into the
  * second cache: what is asked for the first waits where it waits for a dozen or two of lines
  * already. */
@@ -256,7 +262,7 @@ static void load(const fl_plan *plan, const fl_operand *from, ptrdiff_t start, p
     ptrdiff_t outer, inner;
     stretch(plan, &at, n, &outer, &inner);
     const char *src = from->data + offset(plan, from->strides, &at);
-    if (outer == 1 && ahead && inner + ahead <= plan->shape[last] - at.index[last]) {
+    if (outer == 1 && ahead && has_more(plan, &at, inner + ahead)) {
       inner = smaller(inner, FL_PART);
       fetch(src, stride, inner, ahead);
     }
@@ -510,7 +516,7 @@ static void load_tile(const fl_plan *plan, const fl_operand *from, ptrdiff_t cla
   while (n > 0) {
     ptrdiff_t rows = smaller(n, plan->shape[last] - at.index[last]);
     const char *src = from->data + offset(plan, from->strides, &at) + tile->first * class_stride;
-    if (asks && at.index[last] + rows + whole <= plan->shape[last]) {
+    if (asks && has_more(plan, &at, rows + whole)) {
       rows = smaller(rows, ASKED);
       fetch(src + whole * row_stride, FL_LINE, rows * row_stride / FL_LINE, 0);
     }
@@ -565,7 +571,7 @@ static int64_t load_labels(const fl_plan *plan, ptrdiff_t start, ptrdiff_t n, in
     const ptrdiff_t rows = smaller(left, plan->shape[last] - at.index[last]);
     const ptrdiff_t stride = plan->y.strides[last];
     const char *label = plan->y.data + offset(plan, plan->y.strides, &at);
-    if (asks && at.index[last] + rows + n <= plan->shape[last]) fetch(label, stride, rows, n);
+    if (asks && has_more(plan, &at, rows + n)) fetch(label, stride, rows, n);
     plan->label(dst, label, stride, rows);
     dst += rows;
     left -= rows;
@@ -1070,7 +1076,7 @@ static void pick(const fl_plan *plan, ptrdiff_t start, ptrdiff_t n, const int64_
   for (ptrdiff_t done = 0, rows; done < n; done += rows, advance(plan, &at, 1, rows)) {
     rows = smaller(n - done, plan->shape[last] - at.index[last]);
     const char *row = plan->z.data + offset(plan, plan->z.strides, &at);
-    if (asks && at.index[last] + rows + n <= plan->shape[last]) {
+    if (asks && has_more(plan, &at, rows + n)) {
       rows = smaller(rows, ASKED);
       fetch(row, row_stride, rows, n);
     }
