@@ -100,11 +100,13 @@ ALWAYS_INLINE ptrdiff_t LOCAL(ahead)(ptrdiff_t following, int whole_blocks) {
 
 /* Sums of n <= FL_BLOCK elements, and of their products, in double. Elements FL_LANES apart share a
  * lane, whatever the vectors are: a compiler has nothing to choose. */
-ALWAYS_INLINE double LOCAL(sum_of)(double *lanes) {
-  for (int half = FL_LANES / 2; half > 0; half /= 2)
-    SIMD for (int j = 0; j < half; j++) lanes[j] += lanes[j + half];
-  return lanes[0];
+ALWAYS_INLINE double LOCAL(sum_of)(const double *lanes) {
+  double halves[8], quarters[4];
+  SIMD for (int j = 0; j < 8; j++) halves[j] = lanes[j] + lanes[j + 8];
+  SIMD for (int j = 0; j < 4; j++) quarters[j] = halves[j] + halves[j + 4];
+  return (quarters[0] + quarters[2]) + (quarters[1] + quarters[3]);
 }
+_Static_assert(FL_LANES == 16, "four halvings lead to one number");
 
 static NOT_INLINE double LOCAL(total)(ptrdiff_t n, ptrdiff_t following, const void *x_) {
   const T *x = x_;
