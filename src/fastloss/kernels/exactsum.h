@@ -11,20 +11,25 @@
 #define NEXT_SCALE (sizeof(T) == 4 ? 0x1p-19 : 0x1p-42)
 _Static_assert(FL_PART / FL_LANES <= 16 && FL_BLOCK <= 1024, "twice the rests are the next scale");
 
+/* Whether the parts are added as fused products with one, which makes no difference to the sums:
+ * some processors have units for sums and others for products, and here all are sums. It takes a
+ * register more, and a product where there is no fusing. */
+#define AS_PRODUCTS (VECMATH_FMA && (VECTOR_BYTES == 64 || sizeof(T) == 8))
+
 /* The sum of a lane of each part. */
 typedef struct {
   T part[FL_EXACT_PARTS][FL_LANES], least[FL_LANES];
 } LOCAL(lanes);
 
-/* Adds a vector. `least` is the number before the smallest magnitude so far; before 0 comes NaN,
- * which is smaller than none. */
-ALWAYS_INLINE void LOCAL(add_vector)(const T *x, T s1, T s2, LOCAL(lanes) * sum) {
+/* Adds a vector; `one` is a 1 that a compiler does not know to be one. `least` is the number before
+ * the smallest magnitude so far; before 0 comes NaN, which is smaller than none. */
+ALWAYS_INLINE void LOCAL(add_vector)(const T *x, T one, T s1, T s2, LOCAL(lanes) * sum) {
   SIMD for (int j = 0; j < FL_LANES; j++) {
     const T before = FN(of_bits)(FN(bits)(ABS(x[j])) - 1);
     const T first = (x[j] + s1) - s1, rest = x[j] - first, second = (rest + s2) - s2;
-    sum->part[0][j] += first;
-    sum->part[1][j] += second;
-    sum->part[2][j] += rest - second;
+    sum->part[0][j] += one * first;
+    sum->part[1][j] += one * second;
+    sum->part[2][j] += one * (rest - second);
     sum->least[j] = before < sum->least[j] ? before : sum->least[j];
   }
 }
@@ -34,7 +39,7 @@ ALWAYS_INLINE void LOCAL(add_vector)(const T *x, T s1, T s2, LOCAL(lanes) * sum)
  * That holds for zero and for magnitudes of `finest` or more. Returns whether there are others,
  * which make the sums useless. */
 static int LOCAL(extract)(ptrdiff_t n, const void *x_, double s, double *sums) {
-  const T *x = x_, s1 = (T)s, s2 = (T)(s * NEXT_SCALE);
+  const T *x = x_, s1 = (T)s, s2 = (T)(s * NEXT_SCALE), one = AS_PRODUCTS ? (T)(s / s) : 1;
   const T finest = (T)(s * (sizeof(T) == 4 ? FL_FINEST_FLOAT : FL_FINEST));
   LOCAL(lanes) sum;
   double totals[FL_EXACT_PARTS][FL_LANES] = {{0}};
@@ -43,11 +48,11 @@ static int LOCAL(extract)(ptrdiff_t n, const void *x_, double s, double *sums) {
     const ptrdiff_t stop = start + RUN < n ? start + RUN : n;
     ptrdiff_t i = start;
     memset(sum.part, 0, sizeof sum.part);
-    for (; i + FL_LANES <= stop; i += FL_LANES) LOCAL(add_vector)(x + i, s1, s2, &sum);
+    for (; i + FL_LANES <= stop; i += FL_LANES) LOCAL(add_vector)(x + i, one, s1, s2, &sum);
     if (i < stop) {
       T filled[FL_LANES] = {0};
       memcpy(filled, x + i, (size_t)(stop - i) * sizeof(T));
-      LOCAL(add_vector)(filled, s1, s2, &sum);
+      LOCAL(add_vector)(filled, one, s1, s2, &sum);
     }
     for (int part = 0; part < FL_EXACT_PARTS; part++)
       SIMD for (int j = 0; j < FL_LANES; j++) totals[part][j] += (double)sum.part[part][j];
@@ -87,5 +92,6 @@ static void LOCAL(widen)(ptrdiff_t n, const void *x_, const double *w, double *t
     SIMD for (ptrdiff_t i = 0; i < n; i++) to[i] = (double)x[i];
 }
 
+#undef AS_PRODUCTS
 #undef RUN
 #undef NEXT_SCALE
