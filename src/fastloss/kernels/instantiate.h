@@ -18,6 +18,12 @@
 #else
 #define NOT_INLINE __attribute__((noinline, noclone))
 #endif
+/* Tells a compiler what always holds. That a loop runs at least once, for instance: else sums that
+ * are kept in registers go through the memory, where they meet those of no turn at all. */
+#define ASSUME(condition)                      \
+  do {                                         \
+    if (!(condition)) __builtin_unreachable(); \
+  } while (0)
 /* Asks for the lines of n elements that lie `ahead` bytes of x, to be read (0) or written (1), into
  * all caches (3) or all but the first (2). */
 #define ASK_FOR(n, x, ahead, written, caches)                          \

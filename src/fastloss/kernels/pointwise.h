@@ -249,6 +249,7 @@ static NOT_INLINE int64_t LOCAL(run_with_rest)(fl_pointwise_fn *kernel, ARGUMENT
       const T *z, const T *w, const T *e, const T *p, T factor, T *losses, T *grads, T *hesses) {  \
     double sum[FL_LANES] = {0}, w_sum[FL_LANES] = {0};                                             \
     I seen[FL_LANES] = {0}, other[FL_LANES] = {0};                                                 \
+    ASSUME(n > 0);                                                                                 \
     for (ptrdiff_t i = 0; i < n; i += FL_LANES) {                                                  \
       LOCAL(fetch)(FL_LANES, y + i, ahead);                                                        \
       LOCAL(fetch)(FL_LANES, z + i, ahead);                                                        \
@@ -256,11 +257,9 @@ static NOT_INLINE int64_t LOCAL(run_with_rest)(fl_pointwise_fn *kernel, ARGUMENT
       KERNEL(name, group)(what, special, y + i, z + i, w + i, e + i, p, factor, losses + i,        \
                           grads + i, hesses + i, sum, w_sum, seen, other);                         \
     }                                                                                              \
-    if (n < FL_LANES) {                                                                            \
-      SIMD for (int j = 0; j < FL_LANES; j++) { /* without what fills up */                        \
-        sum[j] = j < n ? sum[j] : 0;                                                               \
-        w_sum[j] = j < n ? w_sum[j] : 0;                                                           \
-      }                                                                                            \
+    SIMD for (int j = 0; j < FL_LANES; j++) { /* without what fills up */                          \
+      sum[j] = j < n ? sum[j] : 0;                                                                 \
+      w_sum[j] = j < n ? w_sum[j] : 0;                                                             \
     }                                                                                              \
     return (LOCAL(found)){                                                                         \
         .flags = LOCAL(any)(seen),                                                                 \

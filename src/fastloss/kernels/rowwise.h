@@ -288,8 +288,8 @@ static void KERNEL(softmax, again_along)(fl_tile *tile) {
   }
 }
 
-ALWAYS_INLINE T KERNEL(softmax, term)(T t, T z, T max) {
-  const T distance = z == max ? 0 : max - z;
+ALWAYS_INLINE T KERNEL(softmax, term)(int infinite, T t, T z, T max) {
+  const T distance = infinite && z == max ? 0 : max - z;
   return t == 0 ? 0 : t * distance;
 }
 
@@ -307,7 +307,7 @@ ALWAYS_INLINE void KERNEL(softmax, sparse_terms)(fl_tile *tile, ptrdiff_t row, p
   const T *max = (const T *)tile->max + row;
   T *gap = (T *)tile->gap + row, *total = (T *)tile->total + row, *own = (T *)tile->own + row;
   SIMD for (ptrdiff_t i = 0; i < n; i++) {
-    gap[i] += KERNEL(softmax, term)(weight[i], z[i], max[i]);
+    gap[i] += KERNEL(softmax, term)(1, weight[i], z[i], max[i]);
     total[i] += weight[i];
     own[i] += e[i];
   }
@@ -382,6 +382,7 @@ ALWAYS_INLINE void KERNEL(softmax, exponentials_across)(int infinite, const fl_t
     max[r] = ((const T *)tile->max)[from + r];
     found[r] = tops[r];
   }
+  ASSUME(tile->classes > 0);
   for (ptrdiff_t k = 0; k < tile->classes; k++, z += tile->z.step, e += tile->rows) {
     LOCAL(prefetch)(z, tile->z.ahead);
     SIMD for (int r = 0; r < FL_LANES; r++) {
@@ -411,26 +412,25 @@ ALWAYS_INLINE void KERNEL(softmax, exponentials_along)(int infinite, const fl_ti
                                                        ptrdiff_t i, ptrdiff_t block, T *tops,
                                                        T *lanes) {
   const LOCAL(row) z_row = LOCAL(row_of)(tile, &tile->z, i);
-  const T max = ((const T *)tile->max)[tile->row + i], *z = z_row.body;
+  const T max = ((const T *)tile->max)[tile->row + i];
   const ptrdiff_t stop = LOCAL(end_of_block)(tile, block);
-  const ptrdiff_t whole = tile->whole < stop ? tile->whole : stop;
   T *e = (T *)tile->e + i * tile->e_step, sums[2][FL_LANES], found[FL_LANES];
   SIMD for (int j = 0; j < FL_LANES; j++) sums[0][j] = sums[1][j] = 0, found[j] = tops[j];
-  for (ptrdiff_t first = block; first < whole; first += FL_LANES) {
-    LOCAL(prefetch)(z + first, LOCAL(to_next_tile)(tile, &tile->z));
-    KERNEL(softmax, exponentials_of)(infinite, LOCAL(turn_of)(first), z + first, max, e + first,
-                                     sums, found);
+  ASSUME(block < stop);
+  for (ptrdiff_t first = block; first < stop; first += FL_LANES) {
+    const T *z = LOCAL(vector)(z_row, first);
+    LOCAL(prefetch)(z, LOCAL(to_next_tile)(tile, &tile->z));
+    KERNEL(softmax, exponentials_of)(infinite, LOCAL(turn_of)(first), z, max, e + first, sums,
+                                     found);
   }
-  if (whole < stop)
-    KERNEL(softmax, exponentials_of)(infinite, LOCAL(turn_of)(whole), z_row.tail, max, e + whole,
-                                     sums, found);
   SIMD for (int j = 0; j < FL_LANES; j++) lanes[j] = sums[0][j] + sums[1][j], tops[j] = found[j];
 }
 
 /* Terms and targets of a vector of a row. */
-ALWAYS_INLINE void KERNEL(softmax, targets_of)(int kind, const fl_tile *tile, ptrdiff_t row,
-                                               ptrdiff_t first, const T *z, const T *y, I *seen,
-                                               T (*gaps)[FL_LANES], T (*totals)[FL_LANES]) {
+ALWAYS_INLINE void KERNEL(softmax, targets_of)(int infinite, int kind, const fl_tile *tile,
+                                               ptrdiff_t row, ptrdiff_t first, const T *z,
+                                               const T *y, I *seen, T (*gaps)[FL_LANES],
+                                               T (*totals)[FL_LANES]) {
   const T max = ((const T *)tile->max)[row], sharers = ((const T *)tile->sharers)[row];
   const T *weight = (const T *)tile->class_weight + first, smoothing = (T)tile->smoothing;
   const I label = ((const I *)tile->label)[row], class = (I)(tile->first + first);
@@ -439,29 +439,28 @@ ALWAYS_INLINE void KERNEL(softmax, targets_of)(int kind, const fl_tile *tile, pt
     const T yj = HAS_Y(kind) ? y[j] : 0;
     seen[j] |= LOCAL(suspicion)(kind, 1, yj, 0);
     const T t = LOCAL(target)(kind, weight[j], smoothing, sharers, yj, label, class + j, z[j]);
-    ADD_IN_TURN(gaps, turn, j, KERNEL(softmax, term)(t, z[j], max));
+    ADD_IN_TURN(gaps, turn, j, KERNEL(softmax, term)(infinite, t, z[j], max));
     ADD_IN_TURN(totals, turn, j, t);
   }
 }
 
 /* The same for a block of a row: lanes of their sums. */
-ALWAYS_INLINE void KERNEL(softmax, terms_along)(int kind, const fl_tile *tile, ptrdiff_t i,
-                                                ptrdiff_t block, I *seen_, T *terms, T *targets) {
+ALWAYS_INLINE void KERNEL(softmax, terms_along)(int infinite, int kind, const fl_tile *tile,
+                                                ptrdiff_t i, ptrdiff_t block, I *seen_, T *terms,
+                                                T *targets) {
   const ptrdiff_t row = tile->row + i, stop = LOCAL(end_of_block)(tile, block);
-  const ptrdiff_t whole = tile->whole < stop ? tile->whole : stop;
   const LOCAL(row) z_row = LOCAL(row_of)(tile, &tile->z, i);
   const LOCAL(row) y_row = LOCAL(row_of)(tile, HAS_Y(kind) ? &tile->y : &tile->z, i);
   T gaps[2][FL_LANES], totals[2][FL_LANES];
   I seen[FL_LANES];
   SIMD for (int j = 0; j < FL_LANES; j++) gaps[0][j] = gaps[1][j] = totals[0][j] = totals[1][j] = 0,
                                           seen[j] = seen_[j];
-  for (ptrdiff_t first = block; first < whole; first += FL_LANES) {
-    const T *z = z_row.body + first, *y = y_row.body + first;
+  ASSUME(block < stop);
+  for (ptrdiff_t first = block; first < stop; first += FL_LANES) {
+    const T *z = LOCAL(vector)(z_row, first), *y = LOCAL(vector)(y_row, first);
     if (HAS_Y(kind)) LOCAL(prefetch)(y, LOCAL(to_next_tile)(tile, &tile->y));
-    KERNEL(softmax, targets_of)(kind, tile, row, first, z, y, seen, gaps, totals);
+    KERNEL(softmax, targets_of)(infinite, kind, tile, row, first, z, y, seen, gaps, totals);
   }
-  if (whole < stop)
-    KERNEL(softmax, targets_of)(kind, tile, row, whole, z_row.tail, y_row.tail, seen, gaps, totals);
   SIMD for (int j = 0; j < FL_LANES; j++) terms[j] = gaps[0][j] + gaps[1][j],
                                           targets[j] = totals[0][j] + totals[1][j],
                                           seen_[j] = seen[j];
@@ -480,7 +479,7 @@ ALWAYS_INLINE void KERNEL(softmax, targets_across)(int kind, const fl_tile *tile
     const T yk = HAS_Y(kind) ? y[r] : 0;
     seen[r] |= LOCAL(suspicion)(kind, 1, yk, 0);
     const T t = LOCAL(target)(kind, weight, smoothing, sharers[r], yk, label[r], class, z[r]);
-    terms[r] = KERNEL(softmax, term)(t, z[r], max[r]);
+    terms[r] = KERNEL(softmax, term)(1, t, z[r], max[r]);
     targets[r] = t;
   }
 }
@@ -606,7 +605,10 @@ ALWAYS_INLINE void KERNEL(softmax, accumulate_along)(int kind, fl_tile *tile) {
         KERNEL(softmax, exponentials_along)(0, tile, i, block, tops[i], lanes[at + i]);
     }
     for (ptrdiff_t i = 0; i < tile->count && kind != FL_SPARSE; i++)
-      KERNEL(softmax, terms_along)(kind, tile, i, block, seen, terms[at + i], targets[at + i]);
+      if (max[i] == INF)
+        KERNEL(softmax, terms_along)(1, kind, tile, i, block, seen, terms[at + i], targets[at + i]);
+      else
+        KERNEL(softmax, terms_along)(0, kind, tile, i, block, seen, terms[at + i], targets[at + i]);
   }
   for (ptrdiff_t i = 0; i < tile->count; i++) all_tops[i] += LOCAL(fold_lanes)(tops[i]);
   LOCAL(add_lanes)(tile, tile->sum, tile->sum_lo, lanes);
