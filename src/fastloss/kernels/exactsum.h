@@ -16,13 +16,22 @@ _Static_assert(FL_PART / FL_LANES <= 16 && FL_BLOCK <= 1024, "twice the rests ar
  * register more, and a product where there is no fusing. */
 #define AS_PRODUCTS (VECMATH_FMA && (VECTOR_BYTES == 64 || sizeof(T) == 8))
 
-/* The sum of a lane of each part. */
+/* Whether vectors have an instruction for the smaller one of unsigned integers. */
+#define HAS_MINIMUM (VECTOR_BYTES == 64 || (VECTOR_BYTES == 32 && sizeof(T) == 4))
+
+/* The sum of a lane of each part, and the number before the smallest magnitude so far. */
 typedef struct {
   T part[FL_EXACT_PARTS][FL_LANES], least[FL_LANES];
 } LOCAL(lanes);
 
-/* Adds a vector; `one` is a 1 that a compiler does not know to be one. `least` is the number before
- * the smallest magnitude so far; before 0 comes NaN, which is smaller than none. */
+/* The smaller of two numbers before magnitudes. Before 0 comes NaN, which is smaller than no
+ * number; nor are its bits, as an integer. */
+ALWAYS_INLINE T LOCAL(smaller)(T a, T b) {
+  if (!HAS_MINIMUM) return a < b ? a : b;
+  return FN(of_bits)(FN(bits)(a) < FN(bits)(b) ? FN(bits)(a) : FN(bits)(b));
+}
+
+/* Adds a vector; `one` is a 1 that a compiler does not know to be one. */
 ALWAYS_INLINE void LOCAL(add_vector)(const T *x, T one, T s1, T s2, LOCAL(lanes) * sum) {
   SIMD for (int j = 0; j < FL_LANES; j++) {
     const T before = FN(of_bits)(FN(bits)(ABS(x[j])) - 1);
@@ -30,7 +39,7 @@ ALWAYS_INLINE void LOCAL(add_vector)(const T *x, T one, T s1, T s2, LOCAL(lanes)
     sum->part[0][j] += one * first;
     sum->part[1][j] += one * second;
     sum->part[2][j] += one * (rest - second);
-    sum->least[j] = before < sum->least[j] ? before : sum->least[j];
+    sum->least[j] = LOCAL(smaller)(before, sum->least[j]);
   }
 }
 
@@ -61,7 +70,7 @@ static int LOCAL(extract)(ptrdiff_t n, const void *x_, double s, double *sums) {
   sums[1] = LOCAL(sum_of)(totals[1]);
   sums[2] = LOCAL(sum_of)(totals[2]);
   T least = INF;
-  for (int j = 0; j < FL_LANES; j++) least = sum.least[j] < least ? sum.least[j] : least;
+  for (int j = 0; j < FL_LANES; j++) least = LOCAL(smaller)(sum.least[j], least);
   return least < FN(of_bits)(FN(bits)(finest) - (finest > 0));
 }
 
@@ -93,5 +102,6 @@ static void LOCAL(widen)(ptrdiff_t n, const void *x_, const double *w, double *t
 }
 
 #undef AS_PRODUCTS
+#undef HAS_MINIMUM
 #undef RUN
 #undef NEXT_SCALE
