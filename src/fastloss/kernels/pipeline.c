@@ -489,7 +489,7 @@ static int has_long_rows(const fl_plan *plan) { return !picks(plan) && plan->cla
 
 static ptrdiff_t group_rows(const fl_plan *plan) {
   if (picks(plan)) return FL_MAX_ROWS;
-  const ptrdiff_t rows = TILE_ELEMENTS / 2 / larger(plan->classes, 1) / FL_LANES * FL_LANES;
+  const ptrdiff_t rows = TILE_ELEMENTS / larger(plan->classes, 1) / FL_LANES * FL_LANES;
   return larger(MIN_ROWS, smaller(rows, FL_MAX_ROWS));
 }
 
