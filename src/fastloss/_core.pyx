@@ -420,7 +420,7 @@ cdef int execute_one(const fl_plan *plan, bint weights, Total *total) except -1:
         scratch = fl_scratch_take(plan, 0)
         if scratch == NULL:
             raise MemoryError("scratch space of the pass")
-    if plan.size > NOGIL_ELEMENTS or plan.rowwise != NULL:
+    if elements_of(plan, plan.size) > NOGIL_ELEMENTS:
         with nogil:
             run_chunks(plan, plan.size, 0, 0, scratch, &part, weights)
     else:

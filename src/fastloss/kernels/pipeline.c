@@ -714,6 +714,8 @@ static fl_rows result_planes_at(const fl_plan *plan, int which, ptrdiff_t start,
                    .past = to->streamed && aligned};
 }
 
+_Static_assert(MIN_ROWS *FL_FOLD <= TILE_ELEMENTS, "rows that fill no vectors fit a tile");
+
 /* Few classes, or classes that lie farther apart than rows. */
 static int64_t run_across(const fl_plan *plan, ptrdiff_t start, ptrdiff_t n,
                           rowwise_scratch *buffer) {
@@ -726,8 +728,9 @@ static int64_t run_across(const fl_plan *plan, ptrdiff_t start, ptrdiff_t n,
   const fl_target target = kernel_target(plan);
   const fl_layout layout = !keeps && loss->accumulate[FL_PLANES][target] ? FL_PLANES : FL_ACROSS;
   if (n < tile.rows) { /* lanes without a row hold finite numbers */
-    set_zero(plan, buffer->z, 0, TILE_ELEMENTS);
-    set_zero(plan, buffer->y, 0, TILE_ELEMENTS);
+    const ptrdiff_t elements = tile.rows * smaller(classes, FL_FOLD);
+    set_zero(plan, buffer->z, 0, elements);
+    if (dense) set_zero(plan, buffer->y, 0, elements);
   }
 
   enum { SCAN, ACCUMULATE, DERIVE };
