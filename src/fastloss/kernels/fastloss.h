@@ -41,6 +41,10 @@
 
 typedef enum { FL_F32, FL_F64, FL_DTYPES } fl_dtype;
 
+static inline double fl_number_at(fl_dtype dtype, const void *x, ptrdiff_t i) {
+  return dtype == FL_F32 ? (double)((const float *)x)[i] : ((const double *)x)[i];
+}
+
 /* What a pass over the data produces. All but FL_SUM take weights. */
 typedef enum {
   FL_SUM,       /* sum of the losses */

@@ -460,8 +460,7 @@ int64_t fl_run_reduced(const fl_plan *plan, ptrdiff_t kept, ptrdiff_t start, ptr
     for (int i = 0; i < outputs(plan->mode); i++) {
       ptrdiff_t element = at % kept;
       for (ptrdiff_t j = 0; j < n; j++) {
-        const float *narrow = (float *)buffer.out[i];
-        fl_sum_add(&sums[i][element], plan->dtype == FL_F32 ? (double)narrow[j] : buffer.out[i][j]);
+        fl_sum_add(&sums[i][element], fl_number_at(plan->dtype, buffer.out[i], j));
         if (++element == kept) element = 0;
       }
     }
@@ -1158,10 +1157,6 @@ static int64_t run_picked(const fl_plan *plan, ptrdiff_t start, ptrdiff_t n,
   return tile.flags;
 }
 
-static double number_at(const fl_plan *plan, const void *x, ptrdiff_t i) {
-  return plan->dtype == FL_F32 ? (double)((const float *)x)[i] : ((const double *)x)[i];
-}
-
 static int runs_along(const fl_plan *plan) {
   return plan->classes > LONG_ROW &&
          magnitude(plan->z_class) <= magnitude(plan->z.strides[plan->ndim - 1]);
@@ -1199,7 +1194,8 @@ static ptrdiff_t next_group(const fl_plan *plan, int in_planes, ptrdiff_t at, pt
 }
 
 static void add_rows(const fl_plan *plan, ptrdiff_t n, const void *x, fl_sum *sum) {
-  fl_sum_add(sum, n == 1 ? number_at(plan, x, 0) : plan->table->total[plan->dtype](n, 0, x));
+  fl_sum_add(sum,
+             n == 1 ? fl_number_at(plan->dtype, x, 0) : plan->table->total[plan->dtype](n, 0, x));
 }
 
 static void run_rowwise(const fl_plan *plan, ptrdiff_t start, ptrdiff_t stop, ptrdiff_t chunk,

@@ -98,16 +98,21 @@ ALWAYS_INLINE ptrdiff_t LOCAL(ahead)(ptrdiff_t following, int whole_blocks) {
   return following <= 0 ? 0 : whole_blocks ? FL_BLOCK : FL_AHEAD / (ptrdiff_t)sizeof(T);
 }
 
+/* Adds up FL_LANES numbers, half onto half. */
+#define SUM_OF_LANES(name, type)                                              \
+  ALWAYS_INLINE type LOCAL(name)(const type *lanes) {                         \
+    type halves[8], quarters[4];                                              \
+    SIMD for (int j = 0; j < 8; j++) halves[j] = lanes[j] + lanes[j + 8];     \
+    SIMD for (int j = 0; j < 4; j++) quarters[j] = halves[j] + halves[j + 4]; \
+    return (quarters[0] + quarters[2]) + (quarters[1] + quarters[3]);         \
+  }
+_Static_assert(FL_LANES == 16, "four halvings lead to one number");
+SUM_OF_LANES(sum_of, double)
+SUM_OF_LANES(fold_lanes, T)
+#undef SUM_OF_LANES
+
 /* Sums of n <= FL_BLOCK elements, and of their products, in double. Elements FL_LANES apart share a
  * lane, whatever the vectors are: a compiler has nothing to choose. */
-ALWAYS_INLINE double LOCAL(sum_of)(const double *lanes) {
-  double halves[8], quarters[4];
-  SIMD for (int j = 0; j < 8; j++) halves[j] = lanes[j] + lanes[j + 8];
-  SIMD for (int j = 0; j < 4; j++) quarters[j] = halves[j] + halves[j + 4];
-  return (quarters[0] + quarters[2]) + (quarters[1] + quarters[3]);
-}
-_Static_assert(FL_LANES == 16, "four halvings lead to one number");
-
 static NOT_INLINE double LOCAL(total)(ptrdiff_t n, ptrdiff_t following, const void *x_) {
   const T *x = x_;
   const ptrdiff_t whole = n / FL_LANES * FL_LANES, ahead = LOCAL(ahead)(following, 0);

@@ -86,17 +86,6 @@ ALWAYS_INLINE void LOCAL(fold)(T (*x)[FL_LANES], ptrdiff_t n) {
   }
 }
 
-/* The same along a row, whose vectors are added to two sums in turn. Those of a block are joined at
- * its end, and folded to a number later on, several rows at once, so that none waits for the other.
- */
-ALWAYS_INLINE T LOCAL(fold_lanes)(const T *x) {
-  T pairs[8], quads[4];
-  SIMD for (int k = 0; k < 8; k++) pairs[k] = x[k] + x[k + 8];
-  SIMD for (int k = 0; k < 4; k++) quads[k] = pairs[k] + pairs[k + 4];
-  return (quads[0] + quads[2]) + (quads[1] + quads[3]);
-}
-_Static_assert(FL_LANES == 16, "four halvings lead to one number");
-
 /* Adds to pairs of the tile's rows what planes of sums fold to. */
 ALWAYS_INLINE void LOCAL(add_planes)(const fl_tile *tile, ptrdiff_t n, const T *planes, void *sum_,
                                      void *sum_lo_) {
@@ -117,8 +106,10 @@ ALWAYS_INLINE ptrdiff_t LOCAL(end_of_block)(const fl_tile *tile, ptrdiff_t first
   return tile->classes - first < FL_FOLD ? tile->classes : first + FL_FOLD;
 }
 
-/* Adds to pairs of the tile's rows what is left in the lanes of their blocks: the first block of
- * each row, the second one of each, and so on. */
+/* Along a row vectors are added to two sums in turn. Those of a block are joined at its end, and
+ * folded to a number later on, several rows at once, so that none waits for the other: adds to
+ * pairs of the tile's rows what is left in the lanes of their blocks, the first block of each row,
+ * the second one of each, and so on. */
 ALWAYS_INLINE void LOCAL(add_lanes)(const fl_tile *tile, void *sum_, void *sum_lo_,
                                     T (*lanes)[FL_LANES]) {
   T *sum = (T *)sum_ + tile->row, *sum_lo = (T *)sum_lo_ + tile->row;

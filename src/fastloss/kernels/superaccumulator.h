@@ -13,10 +13,6 @@ typedef struct {
   int64_t nans, infinities, minus_infinities;
 } fl_exact;
 
-static inline double fl_number_at(fl_dtype dtype, const void *x, ptrdiff_t i) {
-  return dtype == FL_F32 ? (double)((const float *)x)[i] : ((const double *)x)[i];
-}
-
 void fl_exact_add(fl_exact *sum, double x);
 /* Adds x * 2^exponent, of which no bit is below the units. */
 void fl_exact_add_integer(fl_exact *sum, int64_t x, int exponent);
