@@ -22,6 +22,8 @@ ARITHMETIC = re.compile(
     r"\tv(?:add|sub|mul|div|sqrt|max|min|cmp\w*|blend\w*|and\w*|or|xor|fn?m(?:add|sub)\d+)p[sd]\s.*%"
 )
 POINTWISE_MODES = ("sum", "wsum", "loss", "grad", "sum_grad", "loss_grad", "grad_hess")
+# Modes of the kernels for labels of a sum of terms.
+OWN_MODES = ("loss", "grad", "loss_grad", "grad_hess")
 # Pointwise losses with a loop for what is unusual.
 UNUSUAL = ("binary_cross_entropy", "squared_log_error")
 # Functions that kernels of softmax call.
@@ -47,11 +49,9 @@ def functions() -> dict[str, list[str]]:
 
 
 def takes(kernel: str, layout: str, target: str) -> bool:
-    """Whether there is a kernel; the label's own probability is taken across rows."""
-    if layout == "planes":
+    """Whether there is a kernel; of a sum of terms, labels have kernels of their own."""
+    if layout == "planes" or target == "sparse":
         return kernel == "softmax"
-    if target == "sparse" and kernel != "softmax":
-        return kernel == "cross_entropy_term" and layout == "across"
     return target != "smoothed" or kernel != "kl_divergence_term"
 
 
@@ -72,6 +72,7 @@ def kernel_names(isa: str) -> list[str]:
         names += [f"softmax_{dtype}_{step}_{isa}" for step in steps]
         names += [f"{k}_{dtype}_terms_{isa}" for k in rowwise if k != "softmax"]
         names += [f"{k}_{dtype}_any_block_{isa}" for k in UNUSUAL]
+        names += [f"cross_entropy_term_{dtype}_own_{mode}_{isa}" for mode in OWN_MODES]
     return names
 
 

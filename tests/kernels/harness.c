@@ -206,7 +206,8 @@ static void run_pass(bytes b, const fl_table *table) {
     plan->rowwise =
         &plan->table->rowwise[plan->dtype][below(&b, (unsigned)plan->table->rowwise_count)];
     const fl_target target = (fl_target)below(&b, FL_TARGETS);
-    if (plan->rowwise->accumulate[FL_ACROSS][target]) plan->target = target;
+    const int has_own = target == FL_SPARSE && plan->rowwise->own[FL_SUM];
+    if (has_own || plan->rowwise->accumulate[FL_ACROSS][target]) plan->target = target;
   }
   memory[1] = operand(&b, plan, &plan->y, plan->size, plan->target == FL_DENSE ? classes : 1,
                       plain && plan->target == FL_DENSE, &source, &plan->y_class);

@@ -15,6 +15,10 @@
 #define FL_LINE 64
 /* Bytes from what is computed to what is asked for meanwhile. */
 #define FL_AHEAD 4096
+/* Bytes from rows that are written, and from rows of which a class is read, to those that are asked
+ * for meanwhile: results come into the second cache as operands do. Asked for to be written, they
+ * would come into the first, too, and take up to 1.6 times as long. */
+#define FL_ROWS_AHEAD 12288
 /* Elements of the next block that are asked for at once: no more lines than it can wait for. */
 #define FL_PART 256
 /* Rows, or classes, that row-wise losses take at once: whole vectors. */
@@ -96,12 +100,11 @@ typedef struct {
 /* How the target t of a class in a row is given.
  *   FL_DENSE     class_weight[k] ((1 - smoothing) y + share)
  *   FL_SMOOTHED  class_weight[k] ((1 - smoothing) (label == k) + share)
- *   FL_SPARSE    class_weight[k] (label == k); of a sum of terms only the label's own is given, as
- *                one class with t = y
- *   FL_PLAIN     y: what kernels are told of dense targets without class weights and smoothing, of
- *                probabilities that are not clipped
- * where share is smoothing over the number of the row's classes that are not masked: a softmax
- * class is masked by a score of -inf, and takes none. */
+ *   FL_SPARSE    class_weight[k] (label == k); of a sum of terms only the label's own is given,
+ * with t = y FL_PLAIN     y: what kernels are told of dense targets without class weights and
+ * smoothing, of probabilities that are not clipped where share is smoothing over the number of the
+ * row's classes that are not masked: a softmax class is masked by a score of -inf, and takes none.
+ */
 typedef enum { FL_DENSE, FL_SMOOTHED, FL_SPARSE, FL_TARGETS, FL_PLAIN = FL_TARGETS } fl_target;
 enum { FL_TARGET_KERNELS = FL_PLAIN + 1 };
 
@@ -154,6 +157,17 @@ typedef struct {
 
 typedef void fl_tile_fn(fl_tile *tile);
 
+/* Rows of probabilities or results, `step` bytes apart: of all classes next to each other, or of
+ * the label's own alone. */
+typedef struct {
+  char *data;
+  ptrdiff_t step;
+  int all_classes;
+} fl_matrix;
+
+typedef void fl_labels_fn(fl_tile *tile, const fl_matrix *p, const fl_matrix *grad,
+                          const fl_matrix *hess);
+
 /* A row-wise loss in steps. For a group of rows: begin; scan of each tile; accumulate of each
  * tile; finish; derive of each tile. Steps that a loss does not need are NULL. `again_along`
  * restores the exponentials of a tile. `padding` is the score or probability of classes that are
@@ -161,12 +175,16 @@ typedef void fl_tile_fn(fl_tile *tile);
  *
  * Of sums of terms, rows that follow one another may be taken as one long one, which needs no
  * planes: `terms` writes the terms of a plain row along to `e`, and `add_terms` adds up those of a
- * tile across, which are in `e`. */
+ * tile across, which are in `e`.
+ *
+ * Of sparse targets they need the labels' own probabilities only: `own` does all of `count` rows
+ * from `row` on, whole vectors, the first of which the matrices begin with. */
 typedef struct {
   const char *name;
   double padding;
   fl_tile_fn *begin, *finish;
   fl_tile_fn *scan[FL_LAYOUTS], *again_along, *terms, *add_terms;
+  fl_labels_fn *own[FL_MODES];
   fl_tile_fn *accumulate[FL_LAYOUTS][FL_TARGET_KERNELS], *derive[FL_LAYOUTS][FL_TARGET_KERNELS];
 } fl_rowwise;
 

@@ -24,13 +24,13 @@
   do {                                         \
     if (!(condition)) __builtin_unreachable(); \
   } while (0)
-/* Asks for the lines of n elements that lie `ahead` bytes of x, to be read (0) or written (1), into
- * all caches (3) or all but the first (2). */
-#define ASK_FOR(n, x, ahead, written, caches)                          \
+/* Asks for the lines of n elements that lie `ahead` bytes of x, into all caches (3) or all but the
+ * first (2). */
+#define ASK_FOR(n, x, ahead, caches)                                   \
   do {                                                                 \
     const uintptr_t from = (uintptr_t)(x) + (uintptr_t)(ahead);        \
     for (size_t at = 0; at < (size_t)(n) * sizeof *(x); at += FL_LINE) \
-      __builtin_prefetch((const void *)(from + at), written, caches);  \
+      __builtin_prefetch((const void *)(from + at), 0, caches);        \
   } while (0)
 /* Writes a vector past the caches, to a line of its own or a part of one. */
 #if !defined(__SSE2__)

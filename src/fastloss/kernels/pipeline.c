@@ -23,6 +23,7 @@ enum {
   ROWS_BYTES = 4 << 20,    /* rows of so many are asked for ahead where they become planes */
   LABELS_BYTES = 8 << 20,  /* labels of so many are asked for ahead, too */
   ASKED = 32,              /* rows that are asked for at once */
+  OWN_BYTES = 3 * FL_LINE, /* of a row from which a label's class is taken in place */
   NARROW = 4,              /* bytes of elements that have few lines */
   STREAM_THREADS = 4,      /* more of them wait for the memory whatever they compute */
 };
@@ -501,14 +502,21 @@ static int wants_loss(const fl_plan *plan) {
 /* The outputs from this one on are derivatives. */
 static int first_rate(const fl_plan *plan) { return plan->mode == FL_LOSS_GRAD; }
 
+/* Whether a tile's rows lie next to each other, whole, and others of the same array are in no
+ * cache. */
+static int asks_for_rows(const fl_plan *plan, const fl_tile *tile, ptrdiff_t class_stride,
+                         ptrdiff_t row_stride) {
+  return tile->classes == plan->classes && plan->classes * class_stride == row_stride &&
+         plan->size * row_stride >= ROWS_BYTES;
+}
+
 /* Converts the tile's classes of rows start .. start + n - 1 into planes. Asks for the next tile
  * meanwhile, a few rows at a time, which the memory brings while this one is computed. */
 static void load_tile(const fl_plan *plan, const fl_operand *from, ptrdiff_t class_stride,
                       ptrdiff_t start, ptrdiff_t n, const fl_tile *tile, void *to) {
   const int last = plan->ndim - 1;
   const ptrdiff_t size = (ptrdiff_t)item_size(plan), row_stride = from->strides[last], whole = n;
-  const int asks = tile->classes == plan->classes && plan->classes * class_stride == row_stride &&
-                   plan->size * row_stride >= ROWS_BYTES;
+  const int asks = asks_for_rows(plan, tile, class_stride, row_stride);
   char *dst = to;
   position at;
   seek(plan, start, &at);
@@ -536,14 +544,19 @@ static void store_tile(const fl_plan *plan, int which, ptrdiff_t start, ptrdiff_
                        const fl_tile *tile, const void *from) {
   const fl_output *to = &plan->out[which];
   const ptrdiff_t class_stride = plan->out_class[which], size = (ptrdiff_t)item_size(plan);
+  const int asks = asks_for_rows(plan, tile, class_stride, to->strides[plan->ndim - 1]);
   const char *src = from;
   position at;
   seek(plan, start, &at);
   while (n > 0) {
     const int last = plan->ndim - 1;
-    const ptrdiff_t rows = smaller(n, plan->shape[last] - at.index[last]);
+    ptrdiff_t rows = smaller(n, plan->shape[last] - at.index[last]);
     const ptrdiff_t row_stride = to->strides[last], plane = tile->rows * size;
     char *dst = to->data + offset(plan, to->strides, &at) + tile->first * class_stride;
+    if (asks) {
+      rows = smaller(rows, ASKED);
+      fetch(dst, FL_LINE, rows * row_stride / FL_LINE, FL_ROWS_AHEAD / FL_LINE);
+    }
     if (to->native && class_stride == size && row_stride % size == 0)
       plan->table->transpose[plan->dtype](dst, row_stride / size, src, tile->rows, tile->classes,
                                           rows);
@@ -645,7 +658,7 @@ static fl_tile new_group(const fl_plan *plan, ptrdiff_t start, ptrdiff_t n, ptrd
   }
   set_zero(plan, tile.w, n, rows - n);
   load_row_weights(plan, start, n, buffer->wide_label, tile.w);
-  plan->rowwise->begin(&tile);
+  if (!picks(plan)) plan->rowwise->begin(&tile);
   return tile;
 }
 
@@ -1049,57 +1062,31 @@ static int64_t run_along(const fl_plan *plan, int rows_are_one, ptrdiff_t start,
   return tile.flags;
 }
 
-/* Targets of the labels that were picked: class weights; of rows without a label the weight 0, and
- * the probability 1. */
-#define SET_TARGETS(type)                                                            \
-  for (ptrdiff_t i = 0; i < n; i++) {                                                \
-    const int inside = label[i] >= 0;                                                \
-    ((type *)z)[i] = inside ? ((type *)z)[i] : 1;                                    \
-    ((type *)y)[i] = inside ? ((const type *)weight)[weighted * label[i]] : (type)0; \
-  }
-
-#define PICK(type)                                                                                 \
-  for (ptrdiff_t j = 0; j < rows; j++)                                                             \
-    memcpy((type *)z + done + j, row + j * row_stride + larger(label[done + j], 0) * class_stride, \
+#define PICK(type)                                                                            \
+  for (ptrdiff_t i = 0; i < rows; i++)                                                        \
+    memcpy((type *)to + done + i, row + i * row_stride + larger(label[done + i], 0) * stride, \
            sizeof(type));
 
-/* The probabilities of the labels, as one class. */
-static void pick(const fl_plan *plan, ptrdiff_t start, ptrdiff_t n, const int64_t *label, void *z,
-                 void *y) {
-  const int last = plan->ndim - 1, weighted = plan->class_weight != NULL;
-  const ptrdiff_t row_stride = plan->z.strides[last], class_stride = plan->z_class;
-  const void *weight = class_weights(plan, 0);
-  /* Of rows within a line each that come from memory, most lines are read. */
-  const int asks = plan->classes * magnitude(class_stride) <= FL_LINE &&
-                   magnitude(row_stride) <= FL_LINE &&
-                   plan->size * magnitude(row_stride) >= PLANES_BYTES;
+/* The probabilities of the labels, one after the other. */
+static void pick(const fl_plan *plan, ptrdiff_t start, ptrdiff_t n, const int64_t *label,
+                 void *to) {
+  const int last = plan->ndim - 1;
+  const ptrdiff_t row_stride = plan->z.strides[last], stride = plan->z_class;
   position at;
   seek(plan, start, &at);
   for (ptrdiff_t done = 0, rows; done < n; done += rows, advance(plan, &at, 1, rows)) {
     rows = smaller(n - done, plan->shape[last] - at.index[last]);
     const char *row = plan->z.data + offset(plan, plan->z.strides, &at);
-    if (asks && has_more(plan, &at, rows + n)) {
-      rows = smaller(rows, ASKED);
-      fetch(row, row_stride, rows, n);
-    }
     if (!plan->z.native) {
-      for (ptrdiff_t j = 0; j < rows; j++)
-        plan->z.load((char *)z + (size_t)(done + j) * item_size(plan), 1, 1,
-                     row + j * row_stride + larger(label[done + j], 0) * class_stride, 0, 0, 1, 1);
+      for (ptrdiff_t i = 0; i < rows; i++)
+        plan->z.load((char *)to + (size_t)(done + i) * item_size(plan), 1, 1,
+                     row + i * row_stride + larger(label[done + i], 0) * stride, 0, 0, 1, 1);
     } else if (plan->dtype == FL_F32) {
       PICK(float)
     } else {
       PICK(double)
     }
   }
-  int64_t any = 0; /* negative where one is */
-  for (ptrdiff_t i = 0; i < n; i++) any |= label[i];
-  if (any >= 0 && !weighted)
-    memcpy(y, ones(plan->dtype), (size_t)n * item_size(plan));
-  else if (plan->dtype == FL_F32)
-    SET_TARGETS(float)
-  else
-    SET_TARGETS(double)
 }
 
 /* The way back: zeros but for the label's own derivative. */
@@ -1138,22 +1125,75 @@ static void place(const fl_plan *plan, int which, ptrdiff_t start, ptrdiff_t n,
   }
 }
 
-static int64_t run_picked(const fl_plan *plan, ptrdiff_t start, ptrdiff_t n,
-                          rowwise_scratch *buffer) {
-  const fl_rowwise *loss = plan->rowwise;
+/* The labels' own classes in a buffer. */
+static fl_matrix own_in(const fl_plan *plan, void *buffer) {
+  return (fl_matrix){.data = buffer, .step = (ptrdiff_t)item_size(plan)};
+}
+
+/* All classes as they lie: FL_LANES rows at a time are then taken from begin to end, so that
+ * results are written while others are computed. Not of long rows, many of which lie on the way
+ * from one label's class to the next: those are asked for sooner where nothing else is done
+ * meanwhile. */
+static int lies_in_rows(const fl_plan *plan, int native, ptrdiff_t class_stride,
+                        const ptrdiff_t *strides) {
+  const ptrdiff_t step = strides[plan->ndim - 1];
+  return native && class_stride == (ptrdiff_t)item_size(plan) && step >= 0 && step <= OWN_BYTES;
+}
+
+static fl_matrix rows_of(const fl_plan *plan, const char *data, const ptrdiff_t *strides,
+                         ptrdiff_t start) {
+  position at;
+  seek(plan, start, &at);
+  return (fl_matrix){.data = (char *)data + offset(plan, strides, &at),
+                     .step = strides[plan->ndim - 1],
+                     .all_classes = 1};
+}
+
+static fl_matrix probabilities_of(const fl_plan *plan, int in_place, ptrdiff_t start, ptrdiff_t n,
+                                  const int64_t *label, void *buffer) {
+  if (in_place && lies_in_rows(plan, plan->z.native, plan->z_class, plan->z.strides))
+    return rows_of(plan, plan->z.data, plan->z.strides, start);
+  pick(plan, start, n, label, buffer);
+  for (ptrdiff_t i = n; i < whole_vectors(n); i++)
+    memcpy((char *)buffer + (size_t)i * item_size(plan), ones(plan->dtype), item_size(plan));
+  return own_in(plan, buffer);
+}
+
+static fl_matrix results_of(const fl_plan *plan, int which, int in_place, ptrdiff_t start,
+                            void *buffer) {
+  const fl_output *to = &plan->out[which];
+  const int dense = to->strides[plan->ndim - 1] == plan->classes * (ptrdiff_t)item_size(plan);
+  if (in_place && dense && !to->streamed &&
+      lies_in_rows(plan, to->native, plan->out_class[which], to->strides))
+    return rows_of(plan, to->data, to->strides, start);
+  return own_in(plan, buffer);
+}
+
+/* Sparse targets of a sum of terms: the tile's `count` rows, n of which are no padding. */
+static void step_own(const fl_plan *plan, int in_place, ptrdiff_t start, ptrdiff_t n, fl_tile *tile,
+                     rowwise_scratch *buffer) {
+  const int64_t *label = buffer->wide_label + tile->row;
+  const int first = first_rate(plan);
+  const int count = plan->mode < FL_GRAD ? 0 : outputs(plan->mode) - first;
+  void *const rates[2] = {buffer->grad, buffer->hess};
+  const fl_matrix p = probabilities_of(plan, in_place, start, n, label, buffer->z);
+  fl_matrix to[2] = {{0}};
+  for (int i = 0; i < count; i++) to[i] = results_of(plan, first + i, in_place, start, rates[i]);
+  plan->rowwise->own[plan->mode](tile, &p, &to[0], &to[1]);
+  for (int i = 0; i < count; i++)
+    if (!to[i].all_classes) place(plan, first + i, start, n, label, rates[i]);
+}
+
+/* Whole vectors of rows of one run, and the others. */
+static int64_t run_own(const fl_plan *plan, ptrdiff_t start, ptrdiff_t n, rowwise_scratch *buffer) {
   fl_tile tile = new_group(plan, start, n, whole_vectors(n), buffer);
-  tile.classes = 1;
-  set_zero(plan, buffer->z, n, tile.rows - n);
-  set_zero(plan, buffer->y, n, tile.rows - n);
-  pick(plan, start, n, buffer->wide_label, buffer->z, buffer->y);
-  tile.class_weight = ones(plan->dtype);
-  loss->accumulate[FL_ACROSS][FL_SPARSE](&tile);
-  loss->finish(&tile);
-  if (plan->mode < FL_GRAD) return tile.flags;
-  loss->derive[FL_ACROSS][FL_SPARSE](&tile);
-  for (int i = first_rate(plan); i < outputs(plan->mode); i++)
-    place(plan, i, start, n, buffer->wide_label,
-          i == first_rate(plan) ? tile.grad.body : tile.hess.body);
+  const ptrdiff_t whole = n <= run_of_rows(plan, start) ? n / FL_LANES * FL_LANES : 0;
+  tile.class_weight = class_weights(plan, 0);
+  tile.count = whole;
+  if (whole > 0) step_own(plan, 1, start, whole, &tile, buffer);
+  tile.row = whole;
+  tile.count = tile.rows - whole;
+  if (whole < n) step_own(plan, 0, start + whole, n - whole, &tile, buffer);
   return tile.flags;
 }
 
@@ -1206,7 +1246,7 @@ static void run_rowwise(const fl_plan *plan, ptrdiff_t start, ptrdiff_t stop, pt
     n = next_group(plan, in_planes, at, stop);
     int64_t flags;
     if (picks(plan))
-      flags = run_picked(plan, at, n, buffer);
+      flags = run_own(plan, at, n, buffer);
     else if (rows_are_one && plan->classes <= LONG_ROW)
       flags = run_as_one(plan, at, n, buffer);
     else if (runs_along(plan))

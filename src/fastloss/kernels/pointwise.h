@@ -89,7 +89,7 @@ ALWAYS_INLINE int LOCAL(look_like_signs)(ptrdiff_t n, const T *y) {
 /* Asks for n elements that lie `ahead` of these: of its own accord a processor fetches too little
  * while it computes, and nothing beyond the end of a page. */
 ALWAYS_INLINE void LOCAL(fetch)(ptrdiff_t n, const T *x, ptrdiff_t ahead) {
-  ASK_FOR(n, x, (uintptr_t)ahead * sizeof(T), 0, 3);
+  ASK_FOR(n, x, (uintptr_t)ahead * sizeof(T), 3);
 }
 
 /* How far ahead, where so many elements follow; where another loop takes the whole block first, a
@@ -259,6 +259,7 @@ static NOT_INLINE int64_t LOCAL(run_with_rest)(fl_pointwise_fn *kernel, ARGUMENT
       LOCAL(fetch)(FL_LANES, y + i, ahead);                                                        \
       LOCAL(fetch)(FL_LANES, z + i, ahead);                                                        \
       if (what & LOCAL(weighted)) LOCAL(fetch)(FL_LANES, w + i, w_ahead);                          \
+      if (has_prior && what & LOCAL(want_grad)) ASK_FOR(FL_LANES, grads + i, FL_ROWS_AHEAD, 2);    \
       KERNEL(name, group)(what, special, y + i, z + i, w + i, e + i, p, factor, losses + i,        \
                           grads + i, hesses + i, sum, w_sum, seen, other);                         \
     }                                                                                              \

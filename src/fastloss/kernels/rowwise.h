@@ -50,11 +50,7 @@ ALWAYS_INLINE T *LOCAL(vector)(LOCAL(row) row, ptrdiff_t first) {
 /* Asks for FL_LANES elements that lie `ahead` bytes of these, to be read or to be written: in the
  * next tile along, which may be none; across, as `ahead` of fl_rows says, since lines that lie far
  * apart no processor fetches of its own accord. */
-ALWAYS_INLINE void LOCAL(prefetch)(const T *x, ptrdiff_t ahead) {
-  ASK_FOR(FL_LANES, x, ahead, 0, 2);
-}
-
-ALWAYS_INLINE void LOCAL(claim)(const T *x, ptrdiff_t ahead) { ASK_FOR(FL_LANES, x, ahead, 1, 2); }
+ALWAYS_INLINE void LOCAL(prefetch)(const T *x, ptrdiff_t ahead) { ASK_FOR(FL_LANES, x, ahead, 2); }
 
 /* Writes FL_LANES elements of a result, past the caches or not. */
 ALWAYS_INLINE void LOCAL(put)(int past, T *to, const T *from) {
@@ -698,7 +694,7 @@ ALWAYS_INLINE void KERNEL(softmax, derive_planes)(int kind, fl_tile *tile) {
     for (ptrdiff_t from = 0; from < tile->rows; from += FL_LANES) {
       LOCAL(prefetch)(z + from, LOCAL(to_classes_ahead)(&tile->z));
       if (HAS_Y(kind)) LOCAL(prefetch)(y + from, LOCAL(to_classes_ahead)(&tile->y));
-      if (!tile->grad.past) LOCAL(claim)(grad + from, LOCAL(to_classes_ahead)(&tile->grad));
+      if (!tile->grad.past) LOCAL(prefetch)(grad + from, LOCAL(to_classes_ahead)(&tile->grad));
       T e[FL_LANES];
       SIMD for (int j = 0; j < FL_LANES; j++) e[j] =
           KERNEL(softmax, exponential)(1, z[from + j], max[from + j]);
@@ -726,7 +722,7 @@ ALWAYS_INLINE void KERNEL(softmax, derive_across)(int kind, fl_tile *tile) {
       const T weight = ((const T *)tile->class_weight)[k];
       const I class = (I)(tile->first + k);
       T *grad = (T *)tile->grad.body + k * tile->grad.step + from;
-      LOCAL(claim)(grad, tile->grad.ahead);
+      LOCAL(prefetch)(grad, tile->grad.ahead);
       T *hess = (T *)tile->hess.body + k * tile->hess.step + from;
       SIMD for (int r = 0; r < FL_LANES; r++) {
         const T t = kind == FL_SPARSE
@@ -767,6 +763,7 @@ ALWAYS_INLINE void KERNEL(softmax, derive_along)(int kind, fl_tile *tile) {
       const T *e = (const T *)tile->e + i * tile->e_step + first;
       const I class = (I)(tile->first + first);
       T *grad = LOCAL(vector)(grad_row, first);
+      LOCAL(prefetch)(grad, FL_ROWS_AHEAD);
       SIMD for (int j = 0; j < FL_LANES; j++) {
         const T t = kind == FL_SPARSE
                         ? 0
@@ -850,15 +847,49 @@ static void LOCAL(add_terms)(fl_tile *tile) {
   LOCAL(add_planes)(tile, tile->classes, tile->e, tile->gap, tile->gap_lo);
 }
 
-/* A loss of each kind of target, and one of dense targets. Of sparse ones the label's own
- * probability is taken across rows, as one class. A formula that is told `special` may expect that
- * probabilities are ordinary: the sign of `unusual` tells whether they are not. */
-#define TERM(name, ...)                 \
-  TERMS(name, __VA_ARGS__)              \
-  STEPS(name, dense, FL_DENSE)          \
-  STEPS(name, smoothed, FL_SMOOTHED)    \
-  STEPS_ACROSS(name, sparse, FL_SPARSE) \
-  STEPS(name, plain, FL_PLAIN)
+/* The classes of FL_LANES rows that are at these places. Vectors are put together in registers:
+ * read back from single elements in memory, they would wait until all results before them are
+ * written. */
+ALWAYS_INLINE void LOCAL(take_own)(const fl_matrix *from, ptrdiff_t row, const I *place, T *own) {
+  const ptrdiff_t step = from->step;
+  const char *rows = from->data + row * step;
+  if (!from->all_classes) {
+    memcpy(own, rows, FL_LANES * sizeof *own);
+    return;
+  }
+  ASK_FOR(FL_LANES * step, rows, FL_ROWS_AHEAD, 2);
+#define OWN(i) ((const T *)(rows + (i) * step))[place[i]]
+#define FOUR(i) ((LOCAL(four)){OWN(i), OWN((i) + 1), OWN((i) + 2), OWN((i) + 3)})
+#define FOUR_OWN(s) FOUR(r + 4 * (s))
+  for (int r = 0; r < FL_LANES; r += 4 * FOURS) *(LOCAL(fours) *)(own + r) = JOIN(FOUR_OWN);
+#undef OWN
+#undef FOUR
+#undef FOUR_OWN
+}
+
+/* The way back: zeros but for these. */
+ALWAYS_INLINE void LOCAL(give_own)(const fl_matrix *to, ptrdiff_t row, const I *place,
+                                   const T *own) {
+  const ptrdiff_t step = to->step;
+  char *rows = to->data + row * step;
+  if (!to->all_classes) {
+    memcpy(rows, own, FL_LANES * sizeof *own);
+    return;
+  }
+  ASK_FOR(FL_LANES * step, rows, FL_ROWS_AHEAD, 2);
+  for (ptrdiff_t at = 0; at < FL_LANES * step; at += FL_LANES * (ptrdiff_t)sizeof(T))
+    memset(rows + at, 0, FL_LANES * sizeof(T));
+  for (int r = 0; r < FL_LANES; r++, rows += step) ((T *)rows)[place[r]] = own[r];
+}
+
+/* A loss of each kind of target, and one of dense targets. A formula that is told `special` may
+ * expect that probabilities are ordinary: the sign of `unusual` tells whether they are not. */
+#define TERM(name, ...)              \
+  TERMS(name, __VA_ARGS__)           \
+  STEPS(name, dense, FL_DENSE)       \
+  STEPS(name, smoothed, FL_SMOOTHED) \
+  STEPS(name, plain, FL_PLAIN)       \
+  OWN_TERMS(name)
 #define DENSE_TERM(name, ...)  \
   TERMS(name, __VA_ARGS__)     \
   STEPS(name, dense, FL_DENSE) \
@@ -904,7 +935,7 @@ static void LOCAL(add_terms)(fl_tile *tile) {
   }                                                                                                \
                                                                                                    \
   ALWAYS_INLINE void KERNEL(name, accumulate_across)(int kind, fl_tile *tile) {                    \
-    int usual = kind == FL_PLAIN || kind == FL_SPARSE;                                             \
+    int usual = kind == FL_PLAIN;                                                                  \
     I seen[FL_LANES] = {0};                                                                        \
     for (ptrdiff_t from = 0; from < tile->rows; from += FL_LANES) {                                \
       T *gap = (T *)tile->gap + from, *gap_lo = (T *)tile->gap_lo + from;                          \
@@ -1009,7 +1040,7 @@ static void LOCAL(add_terms)(fl_tile *tile) {
       T *grads = (T *)tile->grad.body + k * tile->grad.step,                                       \
         *hesses = (T *)tile->hess.body + k * tile->hess.step;                                      \
       for (ptrdiff_t r = 0; r < tile->rows; r += FL_LANES)                                         \
-        LOCAL(claim)(grads + r, tile->grad.ahead);                                                 \
+        LOCAL(prefetch)(grads + r, tile->grad.ahead);                                              \
       SIMD for (ptrdiff_t r = 0; r < tile->rows; r++) {                                            \
         T loss, grad, hess;                                                                        \
         (void)KERNEL(name, element)(kind, 0, z[r], kind == FL_SMOOTHED ? 0 : y[r], eps, smoothing, \
@@ -1044,6 +1075,7 @@ static void LOCAL(add_terms)(fl_tile *tile) {
         const T *weight = kind == FL_PLAIN ? NULL : (const T *)tile->class_weight + first;         \
         const I class = (I)(tile->first + first);                                                  \
         T *grads = LOCAL(vector)(grad_row, first);                                                 \
+        LOCAL(prefetch)(grads, FL_ROWS_AHEAD);                                                     \
         T *hesses = wants_hess ? LOCAL(vector)(hess_row, first) : NULL;                            \
         SIMD for (int j = 0; j < FL_LANES; j++) {                                                  \
           T loss, grad, hess;                                                                      \
@@ -1064,10 +1096,78 @@ static void LOCAL(add_terms)(fl_tile *tile) {
       KERNEL(name, rates_along)(kind, 0, tile);                                                    \
   }
 
+/* Sparse targets: FL_LANES rows at a time from begin to end, so that results are written while
+ * others are computed. */
+#define OWN_TERMS(name)                                                                            \
+  ALWAYS_INLINE I KERNEL(name, own_terms)(int special, T eps, const T *p, const T *t, T *terms) {  \
+    I seen[FL_LANES];                                                                              \
+    SIMD for (int r = 0; r < FL_LANES; r++) {                                                      \
+      T grad, hess;                                                                                \
+      const I unusual = KERNEL(name, element)(FL_SPARSE, special, p[r], t[r], eps, 0, 1, 1, 0, 0,  \
+                                              &terms[r], &grad, &hess);                            \
+      seen[r] = LOCAL(suspicion)(FL_SPARSE, 0, t[r], p[r]) | (special ? unusual : 0);              \
+    }                                                                                              \
+    return LOCAL(any)(seen);                                                                       \
+  }                                                                                                \
+                                                                                                   \
+  ALWAYS_INLINE void KERNEL(name, own)(int losses, int grads, int hesses, fl_tile *tile,           \
+                                       const fl_matrix *p, const fl_matrix *grad,                  \
+                                       const fl_matrix *hess) {                                    \
+    const T eps = (T)tile->eps, factor = (T)tile->scale, *weight = tile->class_weight;             \
+    const int weighs = tile->weighs_classes;                                                       \
+    const I *label = (const I *)tile->label + tile->row;                                           \
+    const T *w = (const T *)tile->w + tile->row;                                                   \
+    T *loss = (T *)tile->loss + tile->row;                                                         \
+    I flags = 0, place[FL_MAX_ROWS];                                                               \
+    SIMD for (ptrdiff_t r = 0; r < tile->count; r++) place[r] = label[r] < 0 ? 0 : label[r];       \
+    for (ptrdiff_t row = 0; row < tile->count; row += FL_LANES) {                                  \
+      T own[FL_LANES], t[FL_LANES], terms[FL_LANES], g[FL_LANES], h[FL_LANES];                     \
+      LOCAL(take_own)(p, row, place + row, own);                                                   \
+      if (weighs)                                                                                  \
+        for (int r = 0; r < FL_LANES; r++) t[r] = weight[place[row + r]];                          \
+      SIMD for (int r = 0; r < FL_LANES; r++) {                                                    \
+        own[r] = label[row + r] < 0 ? 1 : own[r];                                                  \
+        t[r] = label[row + r] < 0 ? 0 : weighs ? t[r] : 1;                                         \
+      }                                                                                            \
+      if (KERNEL(name, own_terms)(1, eps, own, t, terms) < 0 &&                                    \
+          KERNEL(name, own_terms)(0, eps, own, t, terms) < 0)                                      \
+        SIMD_FLAGS for (int r = 0; r < FL_LANES; r++) flags |=                                     \
+            LOCAL(outside)(FL_SPARSE, 0, t[r], own[r]);                                            \
+      SIMD for (int r = 0; r < FL_LANES; r++) {                                                    \
+        const int ignored = label[row + r] == FL_IGNORED;                                          \
+        const T rate = w[row + r] * factor;                                                        \
+        T term, slope, curvature;                                                                  \
+        (void)KERNEL(name, element)(FL_SPARSE, 0, own[r], t[r], eps, 0, 1, 1, 0, 0, &term, &slope, \
+                                    &curvature);                                                   \
+        if (losses) loss[row + r] = ignored ? 0 : w[row + r] * (0 + terms[r]);                     \
+        g[r] = ignored ? 0 : rate * slope;                                                         \
+        h[r] = ignored ? 0 : rate * curvature;                                                     \
+      }                                                                                            \
+      if (grads) LOCAL(give_own)(grad, row, place + row, g);                                       \
+      if (hesses) LOCAL(give_own)(hess, row, place + row, h);                                      \
+    }                                                                                              \
+    tile->flags |= flags;                                                                          \
+  }                                                                                                \
+                                                                                                   \
+  OWN_MODE(name, loss, 1, 0, 0)                                                                    \
+  OWN_MODE(name, grad, 0, 1, 0)                                                                    \
+  OWN_MODE(name, loss_grad, 1, 1, 0)                                                               \
+  OWN_MODE(name, grad_hess, 0, 1, 1)
+
+#define OWN_MODE(name, mode, losses, grads, hesses)                                               \
+  static void KERNEL(name, own_##mode)(fl_tile * tile, const fl_matrix *p, const fl_matrix *grad, \
+                                       const fl_matrix *hess) {                                   \
+    KERNEL(name, own)(losses, grads, hesses, tile, p, grad, hess);                                \
+  }
+
 #include "losses/multiclass.h"
 #undef TERM
 #undef DENSE_TERM
 
+#define OWN_MODES_OF(name)                                                                      \
+  .own = {KERNEL(name, own_loss),     KERNEL(name, own_loss),      KERNEL(name, own_loss),      \
+          KERNEL(name, own_grad),     KERNEL(name, own_loss_grad), KERNEL(name, own_loss_grad), \
+          KERNEL(name, own_grad_hess)}
 #define TERM_OF(name, ...)        \
   {#name,                         \
    .padding = 1,                  \
@@ -1078,7 +1178,7 @@ static void LOCAL(add_terms)(fl_tile *tile) {
    __VA_ARGS__},
 #define TERM(name, ...)                                                                 \
   TERM_OF(name, STEPS_OF(name, dense, FL_DENSE), STEPS_OF(name, smoothed, FL_SMOOTHED), \
-          STEPS_ACROSS_OF(name, sparse, FL_SPARSE), STEPS_OF(name, plain, FL_PLAIN))
+          STEPS_OF(name, plain, FL_PLAIN), OWN_MODES_OF(name))
 #define DENSE_TERM(name, ...) \
   TERM_OF(name, STEPS_OF(name, dense, FL_DENSE), STEPS_OF(name, plain, FL_PLAIN))
 static const fl_rowwise KERNEL(rowwise, table)[] = {
@@ -1093,6 +1193,11 @@ static const fl_rowwise KERNEL(rowwise, table)[] = {
 #undef DENSE_TERM
 #undef TERM_OF
 #undef TERMS
+#undef OWN_TERMS
+#undef OWN_MODE
+#undef JOIN
+#undef EIGHT
+#undef SIXTEEN
 
 #undef SIMD_INFINITE
 #undef HAS_Y

@@ -9,23 +9,23 @@ typedef T LOCAL(fours) __attribute__((SQUARES(FOURS)));
 /* In each square, elements i, j, k, l of its rows x (0 to 3) and y (4 to 7). */
 #define SPOT(s, i) ((i) < 4 ? 4 * (s) + (i) : 4 * (FOURS + (s)) + (i) - 4)
 #define SPOTS(s, i, j, k, l) SPOT(s, i), SPOT(s, j), SPOT(s, k), SPOT(s, l)
-#define FOUR_AT(p) (*(const LOCAL(four) *)(p))
+#define FOUR_BELOW(s) (*(const LOCAL(four) *)(src + k * src_stride + (s) * 4 * src_stride))
 #define EIGHT 0, 1, 2, 3, 4, 5, 6, 7
 #define SIXTEEN EIGHT, 8, 9, 10, 11, 12, 13, 14, 15
 #if FOURS == 1
 #define SHUFFLE(x, y, ...) __builtin_shufflevector(x, y, SPOTS(0, __VA_ARGS__))
-#define JOIN(src, step) FOUR_AT(src)
+#define JOIN(four) four(0)
 #elif FOURS == 2
 #define SHUFFLE(x, y, ...) \
   __builtin_shufflevector(x, y, SPOTS(0, __VA_ARGS__), SPOTS(1, __VA_ARGS__))
-#define JOIN(src, step) __builtin_shufflevector(FOUR_AT(src), FOUR_AT((src) + (step)), EIGHT)
+#define JOIN(four) __builtin_shufflevector(four(0), four(1), EIGHT)
 #else
 #define SHUFFLE(x, y, ...)                                                    \
   __builtin_shufflevector(x, y, SPOTS(0, __VA_ARGS__), SPOTS(1, __VA_ARGS__), \
                           SPOTS(2, __VA_ARGS__), SPOTS(3, __VA_ARGS__))
-#define JOIN_2(src, step) __builtin_shufflevector(FOUR_AT(src), FOUR_AT((src) + (step)), EIGHT)
-#define JOIN(src, step) \
-  __builtin_shufflevector(JOIN_2(src, step), JOIN_2((src) + 2 * (step), step), SIXTEEN)
+#define JOIN(four)                                                          \
+  __builtin_shufflevector(__builtin_shufflevector(four(0), four(1), EIGHT), \
+                          __builtin_shufflevector(four(2), four(3), EIGHT), SIXTEEN)
 #endif
 #define PART(x, s) __builtin_shufflevector(x, x, 4 * (s), 4 * (s) + 1, 4 * (s) + 2, 4 * (s) + 3)
 
@@ -43,7 +43,7 @@ ALWAYS_INLINE void LOCAL(transpose_squares)(LOCAL(fours) * rows) {
 ALWAYS_INLINE void LOCAL(transpose_below)(T *dst, ptrdiff_t dst_stride, const T *src,
                                           ptrdiff_t src_stride) {
   LOCAL(fours) rows[4];
-  for (int k = 0; k < 4; k++) rows[k] = JOIN(src + k * src_stride, 4 * src_stride);
+  for (int k = 0; k < 4; k++) rows[k] = JOIN(FOUR_BELOW);
   LOCAL(transpose_squares)(rows);
   for (int k = 0; k < 4; k++) *(LOCAL(fours) *)(dst + k * dst_stride) = rows[k];
 }
@@ -116,12 +116,8 @@ static void LOCAL(transpose)(void *dst_, ptrdiff_t dst_stride, const void *src_,
 #undef SQUARES
 #undef SPOT
 #undef SPOTS
-#undef FOUR_AT
-#undef EIGHT
-#undef SIXTEEN
+#undef FOUR_BELOW
 #undef SHUFFLE
-#undef JOIN
-#undef JOIN_2
 #undef PART
 #undef DEINTERLEAVE
 #undef INTERLEAVE
