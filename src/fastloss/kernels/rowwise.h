@@ -1134,14 +1134,14 @@ ALWAYS_INLINE void LOCAL(give_own)(const fl_matrix *to, ptrdiff_t row, const I *
         SIMD_FLAGS for (int r = 0; r < FL_LANES; r++) flags |=                                     \
             LOCAL(outside)(FL_SPARSE, 0, t[r], own[r]);                                            \
       SIMD for (int r = 0; r < FL_LANES; r++) {                                                    \
-        const int ignored = label[row + r] == FL_IGNORED;                                          \
+        const int none = label[row + r] < 0;                                                       \
         const T rate = w[row + r] * factor;                                                        \
         T term, slope, curvature;                                                                  \
         (void)KERNEL(name, element)(FL_SPARSE, 0, own[r], t[r], eps, 0, 1, 1, 0, 0, &term, &slope, \
                                     &curvature);                                                   \
-        if (losses) loss[row + r] = ignored ? 0 : w[row + r] * (0 + terms[r]);                     \
-        g[r] = ignored ? 0 : rate * slope;                                                         \
-        h[r] = ignored ? 0 : rate * curvature;                                                     \
+        loss[row + r] = none || !losses ? 0 : w[row + r] * (0 + terms[r]);                         \
+        g[r] = none ? 0 : rate * slope;                                                            \
+        h[r] = none ? 0 : rate * curvature;                                                        \
       }                                                                                            \
       if (grads) LOCAL(give_own)(grad, row, place + row, g);                                       \
       if (hesses) LOCAL(give_own)(hess, row, place + row, h);                                      \
