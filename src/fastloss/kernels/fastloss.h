@@ -86,11 +86,12 @@ static inline double fl_sum_result(fl_sum s) {
  * or w. Where others follow that the caller takes next, they are asked for meanwhile; `seen` are
  * flags of those before, which tell what labels to expect. w holds n weights if w_step is 1, and
  * FL_BLOCK weights used over and over if it is 0. Of the FL_MAX_PARAMS params those that a loss has
- * not are 0. sums[0] collects losses, sums[1] weights. Returns flags. */
+ * not are 0. Results that begin with a multiple of 16 bytes may be written past the caches. sums[0]
+ * collects losses, sums[1] weights. Returns flags. */
 typedef int64_t fl_pointwise_fn(ptrdiff_t n, ptrdiff_t following, int64_t seen, const void *y,
                                 const void *z, const void *w, ptrdiff_t w_step,
                                 const double *params, double scale, void *out0, void *out1,
-                                fl_sum *sums);
+                                int past, fl_sum *sums);
 
 typedef struct {
   const char *name;

@@ -15,8 +15,10 @@
 #define ALWAYS_INLINE static inline __attribute__((always_inline))
 #if defined(__clang__)
 #define NOT_INLINE __attribute__((noinline))
+#define NOT_UNROLLED
 #else
 #define NOT_INLINE __attribute__((noinline, noclone))
+#define NOT_UNROLLED _Pragma("GCC unroll 1")
 #endif
 /* Tells a compiler what always holds. That a loop runs at least once, for instance: else sums that
  * are kept in registers go through the memory, where they meet those of no turn at all. */
@@ -32,17 +34,21 @@
     for (size_t at = 0; at < (size_t)(n) * sizeof *(x); at += FL_LINE) \
       __builtin_prefetch((const void *)(from + at), 0, caches);        \
   } while (0)
-/* Writes a vector past the caches, to a line of its own or a part of one. */
+/* Writes a vector, or 16 bytes of one, past the caches, to a place that is aligned to as many. */
 #if !defined(__SSE2__)
+#define PUT_16_PAST(to, from) memcpy(to, from, 16)
 #define PUT_PAST(to, from) memcpy(to, from, VECTOR_BYTES)
-#elif VECTOR_BYTES == 64
+#else
+#define PUT_16_PAST(to, from) \
+  _mm_stream_si128((__m128i *)(to), _mm_loadu_si128((const __m128i *)(from)))
+#if VECTOR_BYTES == 64
 #define PUT_PAST(to, from) _mm512_stream_si512((void *)(to), _mm512_loadu_si512(from))
 #elif VECTOR_BYTES == 32
 #define PUT_PAST(to, from) \
   _mm256_stream_si256((__m256i *)(to), _mm256_loadu_si256((const __m256i *)(from)))
 #else
-#define PUT_PAST(to, from) \
-  _mm_stream_si128((__m128i *)(to), _mm_loadu_si128((const __m128i *)(from)))
+#define PUT_PAST(to, from) PUT_16_PAST(to, from)
+#endif
 #endif
 /* Whether a bit is set of integers of 64 bits, four in a vector or two. */
 #if VECTOR_BYTES == 16

@@ -378,12 +378,18 @@ static const void *weights_at(const fl_plan *plan, ptrdiff_t start, ptrdiff_t n,
   return buffer;
 }
 
-static int in_place(const fl_output *to) { return to->direct && !to->streamed; }
+/* Whether kernels write all results past the caches. */
+static int streams(const fl_plan *plan) {
+  int all = outputs(plan->mode) > 0;
+  for (int i = 0; i < outputs(plan->mode); i++)
+    all = all && plan->out[i].direct && plan->out[i].streamed;
+  return all;
+}
 
 /* Elements before the first one that begins a line of an output, if there are two: stores to two
  * arrays in turn take three times as long where they lie across lines. */
 static ptrdiff_t before_line(const fl_plan *plan, ptrdiff_t start, ptrdiff_t stop) {
-  if (outputs(plan->mode) < 2 || stop - start < 3 * FL_PART || !in_place(&plan->out[0])) return 0;
+  if (outputs(plan->mode) < 2 || stop - start < 3 * FL_PART || !plan->out[0].direct) return 0;
   const ptrdiff_t size = (ptrdiff_t)item_size(plan);
   return (ptrdiff_t)(-(uintptr_t)(plan->out[0].data + start * size) % FL_LINE) / size;
 }
@@ -392,7 +398,7 @@ int fl_needs_scratch(const fl_plan *plan) {
   if (plan->rowwise || !plan->y.direct || !plan->z.direct) return 1;
   if (plan->weighted && !(plan->w.direct && plan->w_scale == 1)) return 1;
   for (int i = 0; i < outputs(plan->mode); i++)
-    if (!in_place(&plan->out[i])) return 1;
+    if (!plan->out[i].direct) return 1;
   return 0;
 }
 
@@ -404,15 +410,18 @@ static int64_t run_direct(const fl_plan *plan, ptrdiff_t start, ptrdiff_t stop, 
       stop - start, plan->size - stop, 0, plan->y.data + bytes, plan->z.data + bytes,
       plan->weighted ? plan->w.data + bytes : ones(plan->dtype), plan->weighted, plan->params,
       plan->scale, results > 0 ? plan->out[0].data + bytes : NULL,
-      results > 1 ? plan->out[1].data + bytes : NULL, sums);
+      results > 1 ? plan->out[1].data + bytes : NULL, streams(plan), sums);
 }
 
 static int64_t run_pointwise(const fl_plan *plan, ptrdiff_t start, ptrdiff_t stop, void *scratch,
                              fl_sum *sums) {
   const ptrdiff_t head = before_line(plan, start, stop);
-  if (!fl_needs_scratch(plan))
-    return (head ? run_direct(plan, start, start + head, sums) : 0) |
-           run_direct(plan, start + head, stop, sums);
+  if (!fl_needs_scratch(plan)) {
+    const int64_t flags = (head ? run_direct(plan, start, start + head, sums) : 0) |
+                          run_direct(plan, start + head, stop, sums);
+    if (streams(plan)) finish_streams();
+    return flags;
+  }
   fl_pointwise_fn *kernel = plan->pointwise->run[plan->mode];
   const int reads_weights = plan->mode != FL_SUM, results = outputs(plan->mode);
   const ptrdiff_t blocks = blocks_at_once(plan), size = (ptrdiff_t)item_size(plan);
@@ -429,19 +438,13 @@ static int64_t run_pointwise(const fl_plan *plan, ptrdiff_t start, ptrdiff_t sto
     const void *w = reads_weights ? weights_at(plan, at, n, buffer.w) : NULL;
     void *out[2] = {NULL, NULL};
     for (int i = 0; i < results; i++)
-      out[i] = in_place(&plan->out[i]) ? plan->out[i].data + at * size : (char *)buffer.out[i];
+      out[i] = plan->out[i].direct ? plan->out[i].data + at * size : (char *)buffer.out[i];
     flags |= kernel(n, plan->size - at - n, flags, y, z, w, plan->weighted, plan->params,
-                    plan->scale, out[0], out[1], sums);
-    for (int i = 0; i < results; i++) {
-      char *to = plan->out[i].data + at * size;
-      if (plan->out[i].streamed)
-        stream(to, out[i], (size_t)(n * size));
-      else if (!plan->out[i].direct)
-        store(plan, &plan->out[i], at, n, out[i]);
-    }
+                    plan->scale, out[0], out[1], streams(plan), sums);
+    for (int i = 0; i < results; i++)
+      if (!plan->out[i].direct) store(plan, &plan->out[i], at, n, out[i]);
   }
-  for (int i = 0; i < results; i++)
-    if (plan->out[i].streamed) finish_streams();
+  if (streams(plan)) finish_streams();
   return flags;
 }
 
@@ -457,7 +460,7 @@ int64_t fl_run_reduced(const fl_plan *plan, ptrdiff_t kept, ptrdiff_t start, ptr
     const void *z = operand_at(plan, &plan->z, at, n, buffer.z);
     const void *w = weights_at(plan, at, n, buffer.w);
     flags |= kernel(n, plan->size - at - n, flags, y, z, w, plan->weighted, plan->params, 1,
-                    buffer.out[0], buffer.out[1], NULL);
+                    buffer.out[0], buffer.out[1], 0, NULL);
     for (int i = 0; i < outputs(plan->mode); i++) {
       ptrdiff_t element = at % kept;
       for (ptrdiff_t j = 0; j < n; j++) {
@@ -1310,7 +1313,7 @@ static int may_stream(const fl_plan *plan, int which) {
   const fl_output *to = &plan->out[which];
   if (to->data == plan->y.data || to->data == plan->z.data) return 0;
   if (plan->weighted && to->data == plan->w.data) return 0;
-  if (!plan->rowwise) return to->direct;
+  if (!plan->rowwise) return to->direct && (uintptr_t)to->data % 16 == 0;
   return which >= first_rate(plan) && to->native &&
          (lies_in_planes(plan) || plan->out_class[which] == (ptrdiff_t)item_size(plan));
 }

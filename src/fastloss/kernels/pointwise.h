@@ -17,8 +17,9 @@ enum {
 #define ARGUMENTS                                                                           \
   ptrdiff_t n, ptrdiff_t following, int64_t seen, const void *y_true, const void *y_pred,   \
       const void *weight, ptrdiff_t w_step, const double *params, double scale, void *out0, \
-      void *out1, fl_sum *sums
-#define PASS n, following, seen, y_true, y_pred, weight, w_step, params, scale, out0, out1, sums
+      void *out1, int past, fl_sum *sums
+#define PASS \
+  n, following, seen, y_true, y_pred, weight, w_step, params, scale, out0, out1, past, sums
 
 /* A kernel of a multiple of FL_LANES elements, or of less where its operands are filled up; and one
  * of any number. */
@@ -145,6 +146,21 @@ ALWAYS_INLINE I LOCAL(any)(const I *seen) {
   return flags;
 }
 
+/* Writes results past the caches that were held back: one line at a time takes up to twice as long
+ * as four. */
+enum { LOCAL(held) = 4 * FL_LANES };
+
+ALWAYS_INLINE void LOCAL(put_past)(ptrdiff_t n, T *to, const T *from) {
+  const ptrdiff_t line = FL_LINE / sizeof(T), step = 16 / sizeof(T);
+  NOT_UNROLLED
+  for (ptrdiff_t i = 0; i < n; i += line)
+    for (ptrdiff_t j = i; j < i + line; j += step) PUT_16_PAST(to + j, from + j);
+}
+
+static NOT_INLINE void LOCAL(put_block_past)(ptrdiff_t n, T *to, const T *from) {
+  LOCAL(put_past)(n, to, from);
+}
+
 /* What a block has: the two sums, the flags, and what `other` tells of labels. It is found in
  * lanes, which gcc keeps in registers where these are large, or in turn: by a loop that clang can
  * make vectors of even where it stores results, and another one for the sums. Both add up in the
@@ -172,12 +188,12 @@ static NOT_INLINE int64_t LOCAL(run_with_rest)(fl_pointwise_fn *kernel, ARGUMENT
   T filled[3][FL_LANES], result[2][FL_LANES], *const out[2] = {out0, out1};
   int64_t flags = 0;
   if (whole)
-    flags = kernel(whole, following, seen, y, z, w, w_step, params, scale, out0, out1, sums);
+    flags = kernel(whole, following, seen, y, z, w, w_step, params, scale, out0, out1, past, sums);
   LOCAL(fill_up)(rest, y + whole, filled[0]);
   LOCAL(fill_up)(rest, z + whole, filled[1]);
   if (w_step) LOCAL(fill_up)(rest, w + whole, filled[2]);
   flags |= kernel(rest, 0, seen | flags, filled[0], filled[1], w_step ? filled[2] : w, w_step,
-                  params, scale, out0 ? result[0] : NULL, out1 ? result[1] : NULL, sums);
+                  params, scale, out0 ? result[0] : NULL, out1 ? result[1] : NULL, 0, sums);
   for (int i = 0; i < 2; i++) {
     T *to = out[i] ? out[i] + whole : NULL;
     if (to) SIMD for (int j = 0; j < FL_LANES; j++) if (j < rest) to[j] = result[i][j];
@@ -188,16 +204,21 @@ static NOT_INLINE int64_t LOCAL(run_with_rest)(fl_pointwise_fn *kernel, ARGUMENT
 /* LOSS is a formula; that of a MARGIN_LOSS sees signs. _AFTER has an expression e of y and z, a
  * whole function's work, that a loop of its own forms for a block at a time: of short loops a
  * processor overlaps more of the iterations. SPECIAL has a condition on the parameters and on what
- * the block is, under which a formula may leave out what then makes no difference. */
-#define LOSS(name, ...) KERNELS(name, LOCAL(as_given), 0, 0, 0, __VA_ARGS__)
-#define MARGIN_LOSS(name, ...) KERNELS(name, LOCAL(signs), 0, 0, 0, __VA_ARGS__)
+ * the block is, under which a formula may leave out what then makes no difference. A FUNCTION,
+ * like a logarithm, takes longer than the memory. */
+#define LOSS(name, ...) KERNELS(name, 1, LOCAL(as_given), 0, 0, 0, __VA_ARGS__)
+#define FUNCTION_LOSS(name, ...) KERNELS(name, 0, LOCAL(as_given), 0, 0, 0, __VA_ARGS__)
+#define MARGIN_LOSS(name, ...) KERNELS(name, 1, LOCAL(signs), 0, 0, 0, __VA_ARGS__)
 #define MARGIN_LOSS_AFTER(name, expression, ...) \
-  KERNELS(name, LOCAL(signs), 0, 1, expression, __VA_ARGS__)
-#define SPECIAL_LOSS(name, kind, condition, ...) KERNELS(name, kind, condition, 0, 0, __VA_ARGS__)
+  KERNELS(name, 0, LOCAL(signs), 0, 1, expression, __VA_ARGS__)
+#define SPECIAL_LOSS(name, kind, condition, ...) \
+  KERNELS(name, 1, kind, condition, 0, 0, __VA_ARGS__)
+#define SPECIAL_FUNCTION_LOSS(name, kind, condition, ...) \
+  KERNELS(name, 0, kind, condition, 0, 0, __VA_ARGS__)
 #define SPECIAL_LOSS_AFTER(name, kind, condition, expression, ...) \
-  KERNELS(name, kind, condition, 1, expression, __VA_ARGS__)
+  KERNELS(name, 0, kind, condition, 1, expression, __VA_ARGS__)
 
-#define KERNELS(name, kind, condition, has_prior, expression, ...)                                 \
+#define KERNELS(name, light, kind, condition, has_prior, expression, ...)                          \
   enum { KERNEL(name, is_rare) = (kind) == LOCAL(usual) || (kind) == LOCAL(labels) };              \
                                                                                                    \
   ALWAYS_INLINE T KERNEL(name, prior)(T y, T z) {                                                  \
@@ -249,19 +270,33 @@ static NOT_INLINE int64_t LOCAL(run_with_rest)(fl_pointwise_fn *kernel, ARGUMENT
     }                                                                                              \
   }                                                                                                \
                                                                                                    \
-  ALWAYS_INLINE LOCAL(found) KERNEL(name, in_lanes)(                                               \
-      int what, int special, ptrdiff_t n, ptrdiff_t ahead, ptrdiff_t w_ahead, const T *y,          \
-      const T *z, const T *w, const T *e, const T *p, T factor, T *losses, T *grads, T *hesses) {  \
+  ALWAYS_INLINE LOCAL(found)                                                                       \
+      KERNEL(name, in_lanes)(int what, int special, int past, ptrdiff_t n, ptrdiff_t ahead,        \
+                             ptrdiff_t w_ahead, const T *y, const T *z, const T *w, const T *e,    \
+                             const T *p, T factor, T *losses, T *grads, T *hesses) {               \
+    const ptrdiff_t at_once = past ? LOCAL(held) : FL_LANES;                                       \
+    T held[3][LOCAL(held)];                                                                        \
     double sum[FL_LANES] = {0}, w_sum[FL_LANES] = {0};                                             \
     I seen[FL_LANES] = {0}, other[FL_LANES] = {0};                                                 \
     ASSUME(n > 0);                                                                                 \
-    for (ptrdiff_t i = 0; i < n; i += FL_LANES) {                                                  \
-      LOCAL(fetch)(FL_LANES, y + i, ahead);                                                        \
-      LOCAL(fetch)(FL_LANES, z + i, ahead);                                                        \
-      if (what & LOCAL(weighted)) LOCAL(fetch)(FL_LANES, w + i, w_ahead);                          \
-      if (has_prior && what & LOCAL(want_grad)) ASK_FOR(FL_LANES, grads + i, FL_ROWS_AHEAD, 2);    \
-      KERNEL(name, group)(what, special, y + i, z + i, w + i, e + i, p, factor, losses + i,        \
-                          grads + i, hesses + i, sum, w_sum, seen, other);                         \
+    for (ptrdiff_t from = 0; from < n; from += at_once) {                                          \
+      const ptrdiff_t part = past && n - from < at_once ? n - from : at_once;                      \
+      T *losses_to = past ? held[0] : losses + from, *grads_to = past ? held[1] : grads + from;    \
+      T *hesses_to = past ? held[2] : hesses + from;                                               \
+      NOT_UNROLLED                                                                                 \
+      for (ptrdiff_t k = 0; k < part; k += FL_LANES) {                                             \
+        const ptrdiff_t i = from + k;                                                              \
+        LOCAL(fetch)(FL_LANES, y + i, ahead);                                                      \
+        LOCAL(fetch)(FL_LANES, z + i, ahead);                                                      \
+        if (what & LOCAL(weighted)) LOCAL(fetch)(FL_LANES, w + i, w_ahead);                        \
+        if (has_prior && what & LOCAL(want_grad))                                                  \
+          ASK_FOR(FL_LANES, grads_to + k, FL_ROWS_AHEAD, 2);                                       \
+        KERNEL(name, group)(what, special, y + i, z + i, w + i, e + i, p, factor, losses_to + k,   \
+                            grads_to + k, hesses_to + k, sum, w_sum, seen, other);                 \
+      }                                                                                            \
+      if (past && what & LOCAL(want_loss)) LOCAL(put_past)(part, losses + from, losses_to);        \
+      if (past && what & LOCAL(want_grad)) LOCAL(put_past)(part, grads + from, grads_to);          \
+      if (past && what & LOCAL(want_hess)) LOCAL(put_past)(part, hesses + from, hesses_to);        \
     }                                                                                              \
     SIMD for (int j = 0; j < FL_LANES; j++) { /* without what fills up */                          \
       sum[j] = j < n ? sum[j] : 0;                                                                 \
@@ -315,7 +350,7 @@ static NOT_INLINE int64_t LOCAL(run_with_rest)(fl_pointwise_fn *kernel, ARGUMENT
   ALWAYS_INLINE I KERNEL(name, block)(int what, int special, int checked, ptrdiff_t n,             \
                                       ptrdiff_t ahead, ptrdiff_t w_ahead, const T *y, const T *z,  \
                                       const T *w, const T *p, T factor, T *losses, T *grads,       \
-                                      T *hesses, fl_sum *sums) {                                   \
+                                      T *hesses, int past, fl_sum *sums) {                         \
     const int margins = kind == LOCAL(signs);                                                      \
     T e[FL_BLOCK];                                                                                 \
     const size_t whole = ((size_t)n + FL_LANES - 1) / FL_LANES * FL_LANES;                         \
@@ -323,13 +358,30 @@ static NOT_INLINE int64_t LOCAL(run_with_rest)(fl_pointwise_fn *kernel, ARGUMENT
         const T yi = margins && !special ? 2 * y[i] - 1 : y[i];                                    \
         e[i] = KERNEL(name, prior)(yi, z[i]);                                                      \
       }                                                                                            \
+    /* What takes no longer than the memory writes lines while it goes on, in the commonest modes; \
+     * all else writes blocks. */                                                                  \
+    const int results = what & (LOCAL(want_loss) | LOCAL(want_grad) | LOCAL(want_hess));           \
+    const int usual = kind != LOCAL(finite) || special;                                            \
+    const int by_lines =                                                                           \
+        IN_LANES && (light) &&                                                                     \
+        (what & LOCAL(want_hess) || (usual && what == (LOCAL(want_sum) | LOCAL(want_grad))));      \
+    const int holds = results && past && !by_lines;                                                \
+    T held[3][FL_BLOCK], *losses_to = holds ? held[0] : losses,                                    \
+                         *grads_to = holds ? held[1] : grads,                                      \
+                         *hesses_to = holds ? held[2] : hesses;                                    \
     LOCAL(found) found;                                                                            \
-    if (IN_LANES)                                                                                  \
-      found = KERNEL(name, in_lanes)(what, special, n, ahead, w_ahead, y, z, w, e, p, factor,      \
+    if (by_lines && past)                                                                          \
+      found = KERNEL(name, in_lanes)(what, special, 1, n, ahead, w_ahead, y, z, w, e, p, factor,   \
                                      losses, grads, hesses);                                       \
+    else if (IN_LANES)                                                                             \
+      found = KERNEL(name, in_lanes)(what, special, 0, n, ahead, w_ahead, y, z, w, e, p, factor,   \
+                                     losses_to, grads_to, hesses_to);                              \
     else                                                                                           \
       found = KERNEL(name, in_turn)(what, special, n, ahead, w_ahead, y, z, w, e, p, factor,       \
-                                    losses, grads, hesses);                                        \
+                                    losses_to, grads_to, hesses_to);                               \
+    if (holds && what & LOCAL(want_loss)) LOCAL(put_block_past)(n, losses, losses_to);             \
+    if (holds && what & LOCAL(want_grad)) LOCAL(put_block_past)(n, grads, grads_to);               \
+    if (holds && what & LOCAL(want_hess)) LOCAL(put_block_past)(n, hesses, hesses_to);             \
     if (margins && special && found.other & ~SIGN_OF(-N(0))) found.flags = 1; /* not only signs */ \
     if (margins && found.flags && !checked) return LOCAL(doubt);                                   \
     if (kind == LOCAL(finite) && special && !(found.sum - found.sum == 0)) return LOCAL(doubt);    \
@@ -396,13 +448,13 @@ static NOT_INLINE int64_t LOCAL(run_with_rest)(fl_pointwise_fn *kernel, ARGUMENT
         }                                                                                          \
         if (special == 2 && kind == LOCAL(labels))                                                 \
           found = KERNEL(name, block)(what, 2, checked, length, ahead, w_step * ahead, y, z, w, p, \
-                                      factor, losses, grads, hesses, sums);                        \
+                                      factor, losses, grads, hesses, past, sums);                  \
         else if (special)                                                                          \
           found = KERNEL(name, block)(what, 1, checked, length, ahead, w_step * ahead, y, z, w, p, \
-                                      factor, losses, grads, hesses, sums);                        \
+                                      factor, losses, grads, hesses, past, sums);                  \
         else if (!KERNEL(name, is_rare))                                                           \
           found = KERNEL(name, block)(what, 0, checked, length, ahead, w_step * ahead, y, z, w, p, \
-                                      factor, losses, grads, hesses, sums);                        \
+                                      factor, losses, grads, hesses, past, sums);                  \
         else if (checked) {                                                                        \
           KERNEL(name, any_block)(what, length, y, z, w, p, factor, losses, grads, hesses, sums);  \
           found = 0;                                                                               \
@@ -422,8 +474,17 @@ static NOT_INLINE int64_t LOCAL(run_with_rest)(fl_pointwise_fn *kernel, ARGUMENT
   DRIVER(name, sum, ALWAYS(name, LOCAL(want_sum)))                                                 \
   DRIVER(name, wsum, ALWAYS(name, LOCAL(want_sum) | LOCAL(weighted)))                              \
   DRIVER(name, loss, BY_WEIGHTS(name, LOCAL(want_loss)))                                           \
-  DRIVER(name, grad, BY_WEIGHTS(name, LOCAL(want_grad)))                                           \
   DRIVER(name, sum_grad, BY_WEIGHTS(name, LOCAL(want_sum) | LOCAL(want_grad)))                     \
+  /* Those that are written by lines are by the kernel that forms sums, too. */                    \
+  ALWAYS_INLINE int64_t KERNEL(name, gradients)(ARGUMENTS) {                                       \
+    fl_sum none = {0, 0};                                                                          \
+    (void)sums;                                                                                    \
+    if (IN_LANES && (light) && past && !w_step)                                                    \
+      return KERNEL(name, sum_grad)(n, following, seen, y_true, y_pred, weight, w_step, params,    \
+                                    scale, out0, out1, past, &none);                               \
+    return BY_WEIGHTS(name, LOCAL(want_grad));                                                     \
+  }                                                                                                \
+  DRIVER(name, grad, KERNEL(name, gradients)(PASS))                                                \
   DRIVER(name, loss_grad, ALWAYS(name, LOCAL(want_loss) | LOCAL(want_grad) | LOCAL(weighted)))     \
   DRIVER(name, grad_hess, ALWAYS(name, LOCAL(want_grad) | LOCAL(want_hess) | LOCAL(weighted)))
 
@@ -441,6 +502,8 @@ static const fl_pointwise KERNEL(pointwise, table)[] = {
 };
 #undef KERNELS
 #undef LOSS
+#undef FUNCTION_LOSS
+#undef SPECIAL_FUNCTION_LOSS
 #undef MARGIN_LOSS
 #undef MARGIN_LOSS_AFTER
 #undef SPECIAL_LOSS

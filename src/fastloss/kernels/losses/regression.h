@@ -30,7 +30,7 @@ LOSS(absolute_error, {
 
 /* log1p(z) - log1p(y) = +-log1p((hi - lo) / (1 + lo)): the difference of the logarithms would
  * lose its digits for z near y. */
-SPECIAL_LOSS(squared_log_error, LOCAL(usual), may_repeat, {
+SPECIAL_FUNCTION_LOSS(squared_log_error, LOCAL(usual), may_repeat, {
   T lo = z < y ? z : y, hi = z < y ? y : z, below = 1 + lo;
   if (special) {
     flags |= (SIGN_OF(below) - 1) | SIGN_OF(MODERATE - hi);
@@ -76,7 +76,7 @@ SPECIAL_LOSS(pseudo_huber, LOCAL(as_given), p[0] == 1, {
  * m^2 / (2e); where r is not small, |r| - log 2 + log1p(e^2) is as exact and cannot overflow. The
  * Hessian alone needs all digits of a small e, and falls so fast that the rounding error of r
  * counts (Knuth's TwoSum): sech^2(r + d) is sech^2(r) (1 - 2 d tanh r) to first order. */
-LOSS(log_cosh, {
+FUNCTION_LOSS(log_cosh, {
   T r = z - y, a = ABS(r), m = -EXPM1_NONPOSITIVE(-a), e = 1 - m, e2 = e * e;
   T small = a < 1, l = LOG1P_UNIT(small ? m * m / (2 * e) : e2);
   loss = small ? l : a + (l - N(LN2));
