@@ -10,7 +10,7 @@ import pytest
 from samples import DTYPES, POINTWISE, REDUCED, Array, same_bits, sample
 
 import fastloss as fl
-from fastloss._losses import Record
+from fastloss._losses import BY_NAME, Record
 
 EVERY = pytest.mark.parametrize("record", REDUCED, ids=lambda r: r.name)
 BOTH = pytest.mark.parametrize("dtype", DTYPES)
@@ -278,6 +278,34 @@ def test_large_output_that_is_there(dtype: str, offset: int) -> None:
     np.testing.assert_array_equal(out, grad)
     np.testing.assert_array_equal(around[:offset], 7)
     np.testing.assert_array_equal(around[offset + n :], 7)
+
+
+@pytest.mark.parametrize("offset", [0, 1])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("name", ["huber", "hinge", "sigmoid_cross_entropy"])
+def test_large_outputs_are_those_of_their_parts(
+    isa: str,  # noqa: ARG001
+    name: str,
+    dtype: str,
+    offset: int,
+) -> None:
+    """Cheap losses write lines past the caches, others blocks, and parts what a cache keeps."""
+    loss = fl.get(name)
+    n = (32 << 20) // np.dtype(dtype).itemsize + 1029
+    y, z, _ = sample(BY_NAME[name], dtype, (n,))
+    grad, both, hess = (np.full(n + offset, 7, dtype)[offset:] for _ in range(3))
+    loss.grad(y, z, out=grad, reduction="sum")
+    value, _ = loss.value_and_grad(y, z, out=both, reduction="sum")
+    assert value == loss(y, z, reduction="sum")
+    np.testing.assert_array_equal(both, grad)
+    loss.grad_and_hess(y, z, out=(both, hess), reduction="sum")
+    np.testing.assert_array_equal(both, grad)
+    losses = loss(y, z, reduction="none")
+    part = slice(n - 70_001, n)
+    few = loss.grad_and_hess(y[part], z[part], reduction="sum")
+    np.testing.assert_array_equal(few[0], grad[part])
+    np.testing.assert_array_equal(few[1], hess[part])
+    np.testing.assert_array_equal(loss(y[part], z[part], reduction="none"), losses[part])
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
