@@ -101,11 +101,11 @@ typedef struct {
 /* How the target t of a class in a row is given.
  *   FL_DENSE     class_weight[k] ((1 - smoothing) y + share)
  *   FL_SMOOTHED  class_weight[k] ((1 - smoothing) (label == k) + share)
- *   FL_SPARSE    class_weight[k] (label == k); of a sum of terms only the label's own is given,
- * with t = y FL_PLAIN     y: what kernels are told of dense targets without class weights and
- * smoothing, of probabilities that are not clipped where share is smoothing over the number of the
- * row's classes that are not masked: a softmax class is masked by a score of -inf, and takes none.
- */
+ *   FL_SPARSE    class_weight[k] (label == k); of a sum of terms only the label's own is given: y
+ *   FL_PLAIN     y: what kernels are told of dense targets without class weights and smoothing, of
+ *                probabilities that are not clipped
+ * where share is smoothing over the number of the row's classes that are not masked: a softmax
+ * class is masked by a score of -inf, and takes none. */
 typedef enum { FL_DENSE, FL_SMOOTHED, FL_SPARSE, FL_TARGETS, FL_PLAIN = FL_TARGETS } fl_target;
 enum { FL_TARGET_KERNELS = FL_PLAIN + 1 };
 

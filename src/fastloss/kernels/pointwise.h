@@ -205,21 +205,20 @@ static NOT_INLINE int64_t LOCAL(run_with_rest)(fl_pointwise_fn *kernel, ARGUMENT
  * whole function's work, that a loop of its own forms for a block at a time: of short loops a
  * processor overlaps more of the iterations. SPECIAL has a condition on the parameters and on what
  * the block is, under which a formula may leave out what then makes no difference. A FUNCTION,
- * like a logarithm, takes longer than the memory. */
+ * like a logarithm, takes longer than the memory, and so does what has a loop for rare blocks. */
+#define IS_RARE(kind) ((kind) == LOCAL(usual) || (kind) == LOCAL(labels))
 #define LOSS(name, ...) KERNELS(name, 1, LOCAL(as_given), 0, 0, 0, __VA_ARGS__)
 #define FUNCTION_LOSS(name, ...) KERNELS(name, 0, LOCAL(as_given), 0, 0, 0, __VA_ARGS__)
 #define MARGIN_LOSS(name, ...) KERNELS(name, 1, LOCAL(signs), 0, 0, 0, __VA_ARGS__)
 #define MARGIN_LOSS_AFTER(name, expression, ...) \
   KERNELS(name, 0, LOCAL(signs), 0, 1, expression, __VA_ARGS__)
 #define SPECIAL_LOSS(name, kind, condition, ...) \
-  KERNELS(name, 1, kind, condition, 0, 0, __VA_ARGS__)
-#define SPECIAL_FUNCTION_LOSS(name, kind, condition, ...) \
-  KERNELS(name, 0, kind, condition, 0, 0, __VA_ARGS__)
+  KERNELS(name, !IS_RARE(kind), kind, condition, 0, 0, __VA_ARGS__)
 #define SPECIAL_LOSS_AFTER(name, kind, condition, expression, ...) \
   KERNELS(name, 0, kind, condition, 1, expression, __VA_ARGS__)
 
 #define KERNELS(name, light, kind, condition, has_prior, expression, ...)                          \
-  enum { KERNEL(name, is_rare) = (kind) == LOCAL(usual) || (kind) == LOCAL(labels) };              \
+  enum { KERNEL(name, is_rare) = IS_RARE(kind) };                                                  \
                                                                                                    \
   ALWAYS_INLINE T KERNEL(name, prior)(T y, T z) {                                                  \
     (void)y, (void)z;                                                                              \
@@ -503,7 +502,7 @@ static const fl_pointwise KERNEL(pointwise, table)[] = {
 #undef KERNELS
 #undef LOSS
 #undef FUNCTION_LOSS
-#undef SPECIAL_FUNCTION_LOSS
+#undef IS_RARE
 #undef MARGIN_LOSS
 #undef MARGIN_LOSS_AFTER
 #undef SPECIAL_LOSS

@@ -813,21 +813,17 @@ static void LOCAL(finish_terms)(fl_tile *tile) {
 
 #define STEP(name, step, target, kind) \
   static void KERNEL(name, step##_##target)(fl_tile * tile) { KERNEL(name, step)(kind, tile); }
-#define STEPS_ACROSS(name, target, kind)      \
+#define STEPS(name, target, kind)             \
   STEP(name, accumulate_across, target, kind) \
-  STEP(name, derive_across, target, kind)
-#define STEPS(name, target, kind)            \
-  STEPS_ACROSS(name, target, kind)           \
-  STEP(name, accumulate_along, target, kind) \
+  STEP(name, derive_across, target, kind)     \
+  STEP(name, accumulate_along, target, kind)  \
   STEP(name, derive_along, target, kind)
 
-#define STEPS_ACROSS_OF(name, target, kind)                                \
+#define STEPS_OF(name, target, kind)                                       \
   .accumulate[FL_ACROSS][kind] = KERNEL(name, accumulate_across_##target), \
-  .derive[FL_ACROSS][kind] = KERNEL(name, derive_across_##target)
-#define STEPS_OF(name, target, kind)                                         \
-  STEPS_ACROSS_OF(name, target, kind),                                       \
-      .accumulate[FL_ALONG][kind] = KERNEL(name, accumulate_along_##target), \
-      .derive[FL_ALONG][kind] = KERNEL(name, derive_along_##target)
+  .derive[FL_ACROSS][kind] = KERNEL(name, derive_across_##target),         \
+  .accumulate[FL_ALONG][kind] = KERNEL(name, accumulate_along_##target),   \
+  .derive[FL_ALONG][kind] = KERNEL(name, derive_along_##target)
 
 #define SOFTMAX_STEPS(target, kind)              \
   STEPS(softmax, target, kind)                   \
@@ -1195,6 +1191,7 @@ static const fl_rowwise KERNEL(rowwise, table)[] = {
 #undef TERMS
 #undef OWN_TERMS
 #undef OWN_MODE
+#undef OWN_MODES_OF
 #undef JOIN
 #undef EIGHT
 #undef SIXTEEN
@@ -1206,8 +1203,6 @@ static const fl_rowwise KERNEL(rowwise, table)[] = {
 #undef ADD_IN_TURN
 #undef STEP
 #undef STEPS
-#undef STEPS_ACROSS
 #undef STEPS_OF
 #undef SOFTMAX_STEPS
 #undef SOFTMAX_STEPS_OF
-#undef STEPS_ACROSS_OF

@@ -9,25 +9,22 @@
  * side where it is exact; quotients are divided twice, since p^2 may underflow. Products are taken
  * from 0, so that there is one way only to fuse them with a sum. Of hard labels only the logarithm
  * of the label's own probability is formed. */
-SPECIAL_FUNCTION_LOSS(binary_cross_entropy, LOCAL(labels),
-                      LOCAL(kind_of_labels)(length, y, z, p[0], p[1]), {
-                        const T eps = p[0], smoothing = p[1];
-                        const int hard = special == 1;
-                        if (!hard) CHECK_UNIT(FL_BAD_TRUE, y);
-                        if (!special) CHECK_UNIT(FL_BAD_PRED, z);
-                        T t = SMOOTHED(y, smoothing), tc = SMOOTHED(1 - y, smoothing);
-                        T above = z < eps ? eps : z, q = above > 1 - eps ? 1 - eps : above,
-                          qc = 1 - q;
-                        T log_q = special ? LOG_NORMAL(q) : LOG_UNIT(q, 0);
-                        T log_qc = special ? LOG_UNIT_NORMAL(-q, 1) : LOG_UNIT(-q, 1);
-                        loss = hard
-                                   ? 0 - LOG_UNIT_NORMAL(y > 0 ? q : -q, 1 - y)
-                                   : (t == 0 ? 0 : 0 - t * log_q) + (tc == 0 ? 0 : 0 - tc * log_qc);
-                        T numerator = t == 0 ? 1 : tc == 0 ? -1 : q > N(0.5) ? tc - qc : q - t;
-                        T denominator = t == 0 ? qc : tc == 0 ? q : q * qc;
-                        grad = hard ? 1 / ((1 - y) - q) : numerator / denominator;
-                        hess = (t == 0 ? 0 : t / q / q) + (tc == 0 ? 0 : tc / qc / qc);
-                      })
+SPECIAL_LOSS(binary_cross_entropy, LOCAL(labels), LOCAL(kind_of_labels)(length, y, z, p[0], p[1]), {
+  const T eps = p[0], smoothing = p[1];
+  const int hard = special == 1;
+  if (!hard) CHECK_UNIT(FL_BAD_TRUE, y);
+  if (!special) CHECK_UNIT(FL_BAD_PRED, z);
+  T t = SMOOTHED(y, smoothing), tc = SMOOTHED(1 - y, smoothing);
+  T above = z < eps ? eps : z, q = above > 1 - eps ? 1 - eps : above, qc = 1 - q;
+  T log_q = special ? LOG_NORMAL(q) : LOG_UNIT(q, 0);
+  T log_qc = special ? LOG_UNIT_NORMAL(-q, 1) : LOG_UNIT(-q, 1);
+  loss = hard ? 0 - LOG_UNIT_NORMAL(y > 0 ? q : -q, 1 - y)
+              : (t == 0 ? 0 : 0 - t * log_q) + (tc == 0 ? 0 : 0 - tc * log_qc);
+  T numerator = t == 0 ? 1 : tc == 0 ? -1 : q > N(0.5) ? tc - qc : q - t;
+  T denominator = t == 0 ? qc : tc == 0 ? q : q * qc;
+  grad = hard ? 1 / ((1 - y) - q) : numerator / denominator;
+  hess = (t == 0 ? 0 : t / q / q) + (tc == 0 ? 0 : tc / qc / qc);
+})
 
 /* log(1 + e^z) - y z cancels for right answers. Split: with e = exp(-|z|), formed beforehand, and
  *   c = 1 - y if z >= 0 else pos_weight y

@@ -30,7 +30,7 @@ LOSS(absolute_error, {
 
 /* log1p(z) - log1p(y) = +-log1p((hi - lo) / (1 + lo)): the difference of the logarithms would
  * lose its digits for z near y. */
-SPECIAL_FUNCTION_LOSS(squared_log_error, LOCAL(usual), may_repeat, {
+SPECIAL_LOSS(squared_log_error, LOCAL(usual), may_repeat, {
   T lo = z < y ? z : y, hi = z < y ? y : z, below = 1 + lo;
   if (special) {
     flags |= (SIGN_OF(below) - 1) | SIGN_OF(MODERATE - hi);
