@@ -14,6 +14,7 @@ import fastloss as fl
 from fastloss._losses import RECORDS, Record
 
 ALL = pytest.mark.parametrize("record", RECORDS, ids=lambda r: r.name)
+POINTWISE = [r for r in REDUCED if r.kind == "pointwise"]
 MANY = pytest.mark.parametrize("record", REDUCED, ids=lambda r: r.name)
 TOLERANCE = {"float32": {"rtol": 1e-5, "atol": 1e-6}, "float64": {"rtol": 1e-12, "atol": 1e-15}}
 
@@ -289,6 +290,30 @@ def test_sum_is_exact(dtype: str) -> None:
     losses = fl.mae(np.zeros_like(z), z, reduction="none")
     total = math.fsum(losses.astype(float))
     assert fl.mae(np.zeros_like(z), z, reduction="sum") == pytest.approx(total, rel=4e-16)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("special", [0.0, 1e-45, 1e-38, 1e30, 3e38, math.inf, math.nan])
+@pytest.mark.parametrize("record", POINTWISE, ids=lambda r: r.name)
+@pytest.mark.usefixtures("isa")
+def test_sum_of_any_losses(record: Record, special: float, dtype: str) -> None:
+    """The sum is that of the losses, which are not negative and not -0, as it takes for granted."""
+    loss, s = fl.get(record.name), sample(record, dtype, (1100,))
+    if record.name == "binary_cross_entropy":
+        special = min(special, 1.0)
+    for count in (1, 15, 1100):
+        y = s.y[:count]
+        for place in {0, count // 2, count - 1}:
+            z = s.z[:count].copy()
+            z[place] = special
+            losses = loss(y, z, reduction="none").astype(np.float64)
+            assert not np.signbit(losses[~np.isnan(losses)]).any()
+            total = math.fsum(losses) if np.isfinite(losses).all() else losses.sum()
+            for value in (
+                loss(y, z, reduction="sum"),
+                loss.value_and_grad(y, z, reduction="sum")[0],
+            ):
+                np.testing.assert_allclose(value, total, rtol=1e-14)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

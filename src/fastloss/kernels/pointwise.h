@@ -139,6 +139,59 @@ static NOT_INLINE void LOCAL(multiply)(ptrdiff_t n, const T *w, T factor, const 
   SIMD for (ptrdiff_t i = 0; i < n; i++) to[i] = w[i] * factor * x[i];
 }
 
+/* Sums of losses, none of which is negative or -0. To convert floats takes longer than to make of
+ * their bits those of doubles, 2^896 times smaller. Infinity and NaN would become numbers, but the
+ * largest of the bits tells of them. */
+typedef struct {
+  double sum[FL_LANES]; /* of shifted floats, the odd ones first */
+  uint32_t largest[FL_LANES];
+} LOCAL(losses);
+
+ALWAYS_INLINE void LOCAL(add_losses)(int shifts, LOCAL(losses) * losses, const T *x) {
+  const int half = FL_LANES / 2;
+  uint64_t pairs[FL_LANES / 2];
+  uint32_t bits[FL_LANES];
+  if (!shifts) {
+    SIMD for (int j = 0; j < FL_LANES; j++) losses->sum[j] += (double)x[j];
+    return;
+  }
+  memcpy(pairs, x, sizeof pairs);
+  memcpy(bits, x, sizeof bits);
+  SIMD for (int j = 0; j < half; j++) {
+    losses->sum[j] += of_bits_f64((pairs[j] & UINT64_C(0x7fffffff00000000)) >> 3);
+    losses->sum[half + j] += of_bits_f64((pairs[j] << 29) & UINT64_C(0x0fffffffe0000000));
+  }
+  SIMD for (int j = 0; j < FL_LANES; j++) losses->largest[j] =
+      bits[j] > losses->largest[j] ? bits[j] : losses->largest[j];
+}
+
+/* The sum of those of the first n elements, or of all, in the order of sum_of. */
+ALWAYS_INLINE double LOCAL(sum_of_losses)(int shifts, const LOCAL(losses) * losses, ptrdiff_t n) {
+  const uint32_t infinity = bits_f32(__builtin_inff());
+  double sum[FL_LANES], quarters[4];
+  uint32_t largest = 0;
+  if (!shifts) {
+    SIMD for (int j = 0; j < FL_LANES; j++) sum[j] = j < n ? losses->sum[j] : 0;
+    return LOCAL(sum_of)(sum);
+  }
+  SIMD_LARGEST for (int j = 0; j < FL_LANES; j++) largest =
+      losses->largest[j] > largest ? losses->largest[j] : largest;
+  if (largest >= infinity) return largest == infinity ? __builtin_inf() : __builtin_nan("");
+  SIMD for (int j = 0; j < FL_LANES / 2; j++) {
+    sum[j] = 2 * j + 1 < n ? losses->sum[j] : 0;
+    sum[j + 8] = 2 * j < n ? losses->sum[j + 8] : 0;
+  }
+  SIMD for (int j = 0; j < 4; j++) {
+    sum[j] += sum[j + 4];
+    sum[j + 8] += sum[j + 12];
+  }
+  SIMD for (int j = 0; j < 2; j++) {
+    quarters[j] = sum[j] + sum[j + 2];
+    quarters[j + 2] = sum[j + 8] + sum[j + 10];
+  }
+  return 0x1p896 * ((quarters[2] + quarters[3]) + (quarters[0] + quarters[1]));
+}
+
 /* Flags that were seen in any lane. */
 ALWAYS_INLINE I LOCAL(any)(const I *seen) {
   I flags = 0;
@@ -244,9 +297,17 @@ static NOT_INLINE int64_t LOCAL(run_with_rest)(fl_pointwise_fn *kernel, ARGUMENT
     return flags;                                                                                  \
   }                                                                                                \
                                                                                                    \
+  /* Where cheap losses have results, too, gcc runs out of registers. */                           \
+  ALWAYS_INLINE int KERNEL(name, shifts)(int what) {                                               \
+    const int results = what & (LOCAL(want_loss) | LOCAL(want_grad) | LOCAL(want_hess));           \
+    return sizeof(T) == sizeof(float) && __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__ &&              \
+           !(what & LOCAL(weighted)) && !((light) && results);                                     \
+  }                                                                                                \
+                                                                                                   \
   ALWAYS_INLINE void KERNEL(name, group)(                                                          \
       int what, int special, const T *y, const T *z, const T *w, const T *e, const T *p, T factor, \
-      T *losses, T *grads, T *hesses, double *sum, double *w_sum, I *seen, I *other) {             \
+      T *losses, T *grads, T *hesses, LOCAL(losses) * added, double *w_sum, I *seen, I *other) {   \
+    T terms[FL_LANES];                                                                             \
     const int rates = what & (LOCAL(want_grad) | LOCAL(want_hess));                                \
     const int margins = kind == LOCAL(signs);                                                      \
     SIMD for (int j = 0; j < FL_LANES; j++) {                                                      \
@@ -259,14 +320,17 @@ static NOT_INLINE int64_t LOCAL(run_with_rest)(fl_pointwise_fn *kernel, ARGUMENT
       seen[j] |= KERNEL(name, element)(0, special, yj, z[j], has_prior ? e[j] : 0, p, &loss,       \
                                        &grad, &hess);                                              \
       const T wj = what & LOCAL(weighted) ? w[j] : 1, rate = rates ? wj * factor : 1;              \
-      if (what & LOCAL(want_sum)) {                                                                \
-        sum[j] += what & LOCAL(weighted) ? (double)wj * (double)loss : (double)loss;               \
-        if (what & LOCAL(weighted)) w_sum[j] += (double)wj;                                        \
+      terms[j] = loss;                                                                             \
+      if (what & LOCAL(want_sum) && what & LOCAL(weighted)) {                                      \
+        added->sum[j] += (double)wj * (double)loss;                                                \
+        w_sum[j] += (double)wj;                                                                    \
       }                                                                                            \
       if (what & LOCAL(want_loss)) losses[j] = wj * loss;                                          \
       if (what & LOCAL(want_grad)) grads[j] = rate * grad;                                         \
       if (what & LOCAL(want_hess)) hesses[j] = rate * hess;                                        \
     }                                                                                              \
+    if (what & LOCAL(want_sum) && !(what & LOCAL(weighted)))                                       \
+      LOCAL(add_losses)(KERNEL(name, shifts)(what), added, terms);                                 \
   }                                                                                                \
                                                                                                    \
   ALWAYS_INLINE LOCAL(found)                                                                       \
@@ -275,7 +339,8 @@ static NOT_INLINE int64_t LOCAL(run_with_rest)(fl_pointwise_fn *kernel, ARGUMENT
                              const T *p, T factor, T *losses, T *grads, T *hesses) {               \
     const ptrdiff_t at_once = past ? LOCAL(held) : FL_LANES;                                       \
     T held[3][LOCAL(held)];                                                                        \
-    double sum[FL_LANES] = {0}, w_sum[FL_LANES] = {0};                                             \
+    LOCAL(losses) added = {{0}, {0}};                                                              \
+    double w_sum[FL_LANES] = {0};                                                                  \
     I seen[FL_LANES] = {0}, other[FL_LANES] = {0};                                                 \
     ASSUME(n > 0);                                                                                 \
     for (ptrdiff_t from = 0; from < n; from += at_once) {                                          \
@@ -291,20 +356,18 @@ static NOT_INLINE int64_t LOCAL(run_with_rest)(fl_pointwise_fn *kernel, ARGUMENT
         if (has_prior && what & LOCAL(want_grad))                                                  \
           ASK_FOR(FL_LANES, grads_to + k, FL_ROWS_AHEAD, 2);                                       \
         KERNEL(name, group)(what, special, y + i, z + i, w + i, e + i, p, factor, losses_to + k,   \
-                            grads_to + k, hesses_to + k, sum, w_sum, seen, other);                 \
+                            grads_to + k, hesses_to + k, &added, w_sum, seen, other);              \
       }                                                                                            \
       if (past && what & LOCAL(want_loss)) LOCAL(put_past)(part, losses + from, losses_to);        \
       if (past && what & LOCAL(want_grad)) LOCAL(put_past)(part, grads + from, grads_to);          \
       if (past && what & LOCAL(want_hess)) LOCAL(put_past)(part, hesses + from, hesses_to);        \
     }                                                                                              \
-    SIMD for (int j = 0; j < FL_LANES; j++) { /* without what fills up */                          \
-      sum[j] = j < n ? sum[j] : 0;                                                                 \
-      w_sum[j] = j < n ? w_sum[j] : 0;                                                             \
-    }                                                                                              \
+    const double sum = LOCAL(sum_of_losses)(KERNEL(name, shifts)(what), &added, n);                \
+    SIMD for (int j = 0; j < FL_LANES; j++) w_sum[j] = j < n ? w_sum[j] : 0;                       \
     return (LOCAL(found)){                                                                         \
         .flags = LOCAL(any)(seen),                                                                 \
         .other = kind == LOCAL(signs) ? LOCAL(any)(other) : 0,                                     \
-        .sum = what & LOCAL(want_sum) ? LOCAL(sum_of)(sum) : 0,                                    \
+        .sum = what & LOCAL(want_sum) ? sum : 0,                                                   \
         .w_sum = what & LOCAL(want_sum) && what & LOCAL(weighted) ? LOCAL(sum_of)(w_sum) : 0};     \
   }                                                                                                \
                                                                                                    \

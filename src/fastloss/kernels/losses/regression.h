@@ -1,8 +1,9 @@
 /* Regression losses: y is the target, z the prediction, r = z - y.
  *
  * Contract of a block: from T y, z and the parameters p[] set loss, grad and hess; a NaN in y or z
- * reaches all three; no intermediate overflows or underflows where the result does not. A
- * comparison with NaN is false: selects are written so that NaN takes the branch that keeps it. */
+ * reaches all three; no intermediate overflows or underflows where the result does not. A loss is
+ * neither negative nor -0. A comparison with NaN is false: selects are written so that NaN takes
+ * the branch that keeps it. */
 
 LOSS(squared_error, {
   T r = z - y;
