@@ -65,8 +65,8 @@ SPECIAL_LOSS(pseudo_huber, LOCAL(as_given), p[0] == 1, {
   const T delta = special ? 1 : p[0];
   T r = z - y, a = ABS(r), u = special ? a : a / delta;
   T h = SQRT(1 + u * u), top = h - 1, lack = (u * u - (top + top)) - top * top;
-  T rough = ROUGH_RECIPROCAL(h), inverse = rough * (2 - h * rough);
-  T near = special ? top + lack * (N(0.5) * inverse) : a * (a / (1 + h));
+  T twice = h + h, rough = ROUGH_RECIPROCAL(twice), inverse = rough * (2 - twice * rough);
+  T near = special ? top + lack * inverse : a * (a / (1 + h));
   T far = special ? a : a == INF ? delta * ABS(z) + delta * ABS(y) : delta * (a - delta);
   loss = u > LARGE ? far : near;
   grad = u > LARGE ? COPYSIGN(delta, r) : r / h;
