@@ -8,6 +8,7 @@
  * with the number of classes. */
 
 #define SIMD_INFINITE _Pragma("omp simd reduction(| : infinite)")
+#define SIMD_COUNT _Pragma("omp simd reduction(+ : n)")
 #define HAS_Y(kind) ((kind) == FL_DENSE || (kind) == FL_PLAIN)
 
 #define PAIR_ADD(s, lo, x)                    \
@@ -122,6 +123,25 @@ ALWAYS_INLINE T LOCAL(largest)(const T *x) {
   const T even = quads[0] > quads[2] ? quads[0] : quads[2];
   const T odd = quads[1] > quads[3] ? quads[1] : quads[3];
   return even > odd ? even : odd;
+}
+
+/* What comparisons find is counted in integers, but for SSE2, which compares none of 64 bits. AVX2
+ * does not convert those; n more than `unit` is the number after n others. */
+#if VECTOR_BYTES == 16
+#define COUNT T
+ALWAYS_INLINE T LOCAL(number)(COUNT n) { return n; }
+#else
+#define COUNT I
+ALWAYS_INLINE T LOCAL(number)(COUNT n) {
+  const T unit = sizeof(T) == sizeof(float) ? 0x1p23 : 0x1p52;
+  return FN(of_bits)(FN(bits)(unit) + n) - unit;
+}
+#endif
+
+ALWAYS_INLINE T LOCAL(count)(const COUNT *lanes) {
+  COUNT n = 0;
+  SIMD_COUNT for (int j = 0; j < FL_LANES; j++) n += lanes[j];
+  return (T)n;
 }
 
 /* Target of class k; `label` is that of the row. */
@@ -357,51 +377,57 @@ ALWAYS_INLINE void KERNEL(softmax, sparse_along)(fl_tile *tile) {
   KERNEL(softmax, sparse_terms)(tile, tile->row, tile->count, z, e, weight);
 }
 
+/* An exponential as a term. Under a mask a select takes longer than a subtraction, else less. */
+#define BUT_FOR_TOP(is_top, e) (VECTOR_BYTES == 64 ? (e) - ((is_top) ? 1 : 0) : (is_top) ? 0 : (e))
+
 /* Exponentials of FL_LANES rows, those less than 1 also as terms, and the number of others: tops.
  */
 ALWAYS_INLINE void KERNEL(softmax, exponentials_across)(int infinite, const fl_tile *tile,
                                                         ptrdiff_t from, T (*terms)[FL_LANES],
                                                         T *tops) {
-  T max[FL_LANES], found[FL_LANES];
+  T max[FL_LANES];
+  COUNT found[FL_LANES];
   const T *z = (const T *)tile->z.body + from;
   T *e = (T *)tile->e + from;
   SIMD for (int r = 0; r < FL_LANES; r++) {
     max[r] = ((const T *)tile->max)[from + r];
-    found[r] = tops[r];
+    found[r] = 0;
   }
   ASSUME(tile->classes > 0);
   for (ptrdiff_t k = 0; k < tile->classes; k++, z += tile->z.step, e += tile->rows) {
     LOCAL(prefetch)(z, tile->z.ahead);
     SIMD for (int r = 0; r < FL_LANES; r++) {
       const T exponential = KERNEL(softmax, exponential)(infinite, z[r], max[r]);
-      const T top = z[r] == max[r] ? 1 : 0;
+      const int is_top = z[r] == max[r];
       e[r] = exponential;
-      found[r] += top;
-      terms[k][r] = exponential - top;
+      found[r] += is_top ? 1 : 0;
+      terms[k][r] = BUT_FOR_TOP(is_top, exponential);
     }
   }
-  SIMD for (int r = 0; r < FL_LANES; r++) tops[r] = found[r];
+  SIMD for (int r = 0; r < FL_LANES; r++) tops[r] += LOCAL(number)(found[r]);
 }
 
 /* The same for a vector of a row. */
 ALWAYS_INLINE void KERNEL(softmax, exponentials_of)(int infinite, size_t turn, const T *z, T max,
-                                                    T *e, T (*sums)[FL_LANES], T *tops) {
+                                                    T *e, T (*sums)[FL_LANES], COUNT *tops) {
   SIMD for (int j = 0; j < FL_LANES; j++) {
     const int is_top = z[j] == max;
-    e[j] = KERNEL(softmax, exponential)(infinite, z[j], max);
+    const T exponential = KERNEL(softmax, exponential)(infinite, z[j], max);
+    e[j] = exponential;
     tops[j] += is_top ? 1 : 0;
-    ADD_IN_TURN(sums, turn, j, is_top ? 0 : e[j]);
+    ADD_IN_TURN(sums, turn, j, BUT_FOR_TOP(is_top, exponential));
   }
 }
 
 /* The same for a block of a row: sums of terms, and lanes of tops. */
 ALWAYS_INLINE void KERNEL(softmax, exponentials_along)(int infinite, const fl_tile *tile,
-                                                       ptrdiff_t i, ptrdiff_t block, T *tops,
+                                                       ptrdiff_t i, ptrdiff_t block, COUNT *tops,
                                                        T *lanes) {
   const LOCAL(row) z_row = LOCAL(row_of)(tile, &tile->z, i);
   const T max = ((const T *)tile->max)[tile->row + i];
   const ptrdiff_t stop = LOCAL(end_of_block)(tile, block);
-  T *e = (T *)tile->e + i * tile->e_step, sums[2][FL_LANES], found[FL_LANES];
+  T *e = (T *)tile->e + i * tile->e_step, sums[2][FL_LANES];
+  COUNT found[FL_LANES];
   SIMD for (int j = 0; j < FL_LANES; j++) sums[0][j] = sums[1][j] = 0, found[j] = tops[j];
   ASSUME(block < stop);
   for (ptrdiff_t first = block; first < stop; first += FL_LANES) {
@@ -579,7 +605,7 @@ ALWAYS_INLINE void KERNEL(softmax, accumulate_across)(int kind, fl_tile *tile) {
 ALWAYS_INLINE void KERNEL(softmax, accumulate_along)(int kind, fl_tile *tile) {
   T lanes[FL_ALONG_BLOCKS][FL_LANES], terms[FL_ALONG_BLOCKS][FL_LANES];
   T targets[FL_ALONG_BLOCKS][FL_LANES], *all_tops = (T *)tile->tops + tile->row;
-  T tops[FL_ALONG_ROWS][FL_LANES];
+  COUNT tops[FL_ALONG_ROWS][FL_LANES];
   I seen[FL_LANES] = {0};
   const T *max = (const T *)tile->max + tile->row;
   for (ptrdiff_t i = 0; i < tile->count; i++)
@@ -597,7 +623,7 @@ ALWAYS_INLINE void KERNEL(softmax, accumulate_along)(int kind, fl_tile *tile) {
       else
         KERNEL(softmax, terms_along)(0, kind, tile, i, block, seen, terms[at + i], targets[at + i]);
   }
-  for (ptrdiff_t i = 0; i < tile->count; i++) all_tops[i] += LOCAL(fold_lanes)(tops[i]);
+  for (ptrdiff_t i = 0; i < tile->count; i++) all_tops[i] += LOCAL(count)(tops[i]);
   LOCAL(add_lanes)(tile, tile->sum, tile->sum_lo, lanes);
   if (kind == FL_SPARSE) {
     KERNEL(softmax, sparse_along)(tile);
@@ -1196,6 +1222,9 @@ static const fl_rowwise KERNEL(rowwise, table)[] = {
 #undef EIGHT
 #undef SIXTEEN
 
+#undef BUT_FOR_TOP
+#undef COUNT
+#undef SIMD_COUNT
 #undef SIMD_INFINITE
 #undef HAS_Y
 #undef PAIR_ADD
