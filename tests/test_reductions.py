@@ -8,13 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 import terms
-from samples import DTYPES, OTHER, REDUCED, ROWWISE, Sample, expected, same_bits, sample
+from samples import DTYPES, OTHER, POINTWISE, REDUCED, ROWWISE, Sample, expected, same_bits, sample
 
 import fastloss as fl
 from fastloss._losses import RECORDS, Record
 
 ALL = pytest.mark.parametrize("record", RECORDS, ids=lambda r: r.name)
-POINTWISE = [r for r in REDUCED if r.kind == "pointwise"]
 MANY = pytest.mark.parametrize("record", REDUCED, ids=lambda r: r.name)
 TOLERANCE = {"float32": {"rtol": 1e-5, "atol": 1e-6}, "float64": {"rtol": 1e-12, "atol": 1e-15}}
 

@@ -11,6 +11,7 @@ enum {
   LOCAL(want_loss) = 2,
   LOCAL(want_grad) = 4,
   LOCAL(want_hess) = 8,
+  LOCAL(want_results) = LOCAL(want_loss) | LOCAL(want_grad) | LOCAL(want_hess),
   LOCAL(weighted) = 16,
 };
 
@@ -299,9 +300,8 @@ static NOT_INLINE int64_t LOCAL(run_with_rest)(fl_pointwise_fn *kernel, ARGUMENT
                                                                                                    \
   /* Where cheap losses have results, too, gcc runs out of registers. */                           \
   ALWAYS_INLINE int KERNEL(name, shifts)(int what) {                                               \
-    const int results = what & (LOCAL(want_loss) | LOCAL(want_grad) | LOCAL(want_hess));           \
     return sizeof(T) == sizeof(float) && __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__ &&              \
-           !(what & LOCAL(weighted)) && !((light) && results);                                     \
+           !(what & LOCAL(weighted)) && !((light) && what & LOCAL(want_results));                  \
   }                                                                                                \
                                                                                                    \
   ALWAYS_INLINE void KERNEL(name, group)(                                                          \
@@ -422,7 +422,7 @@ static NOT_INLINE int64_t LOCAL(run_with_rest)(fl_pointwise_fn *kernel, ARGUMENT
       }                                                                                            \
     /* What takes no longer than the memory writes lines while it goes on, in the commonest modes; \
      * all else writes blocks. */                                                                  \
-    const int results = what & (LOCAL(want_loss) | LOCAL(want_grad) | LOCAL(want_hess));           \
+    const int results = what & LOCAL(want_results);                                                \
     const int usual = kind != LOCAL(finite) || special;                                            \
     const int by_lines =                                                                           \
         IN_LANES && (light) &&                                                                     \
