@@ -131,7 +131,6 @@ class Loss(_core.ShortPath):
     def _describe(self) -> None:
         """Tell the short path what it computes."""
         record, values = self._record, self._values
-        is_root = record.reductions == ("mean",)
         reals = _real_values(record, values)
         ignored = values.get("ignore_index")
         short = (
@@ -140,13 +139,13 @@ class Loss(_core.ShortPath):
             and (ignored is None or -(2**63) <= ignored < 2**63)
         )
         self._set_kernel(
-            self._index,
+            _POINTWISE[record.root_of] if record.root_of else self._index,
             record.cost,
             short,
             record.has_hessian,
-            is_root,
+            record.root_of is not None,
             record.y_pred == REAL,
-            _RootCall.PARAMETERS if is_root else tuple(reals),
+            tuple(reals),
         )
         if self._rowwise:
             self._set_rows(
@@ -196,7 +195,7 @@ class Loss(_core.ShortPath):
             if result is not None:
                 return result
         kind = _RowwiseCall if self._rowwise else _PointwiseCall
-        if record.reductions == ("mean",):
+        if record.root_of:
             kind = _RootCall
         return kind(record, self._index, values, call, options, y, z).result()
 
@@ -763,7 +762,7 @@ def binding_of(loss: Loss, y: Array, z: Array) -> _core.Binding:
     dtype = computation_dtype(z)
     if record.kind == "pointwise":
         parameters = tuple(_real_values(record, values))
-        if record.reductions == ("mean",):
+        if record.root_of:
             parameters, dtype = (1.0, 1.0), np.dtype(np.float64)
         return _core.Binding(
             False, loss._index, record.cost, dtype.name, parameters, "", None, 0.0, 0.0, None

@@ -1297,7 +1297,7 @@ cdef bint is_moderate(double weight) noexcept:
 
 
 cdef root(fl_plan *plan, Call call, int threads, double divisor, tuple results):
-    """Root of the mean of the losses, and its gradient; None where squares leave their range."""
+    """Root of the mean of squares, and its gradient; None where squares leave their range."""
     cdef Total total
     cdef double mean, value
     cdef double least = 1e-31 if plan.dtype == FL_F32 else 1.1e-292  # a normal number over epsilon
@@ -1310,7 +1310,7 @@ cdef root(fl_plan *plan, Call call, int threads, double divisor, tuple results):
     if call == VALUE:
         return value
     plan.mode = FL_GRAD
-    plan.scale = 1 / (divisor * value)
+    plan.scale = 1 / (2 * divisor * value)
     execute(plan, threads, False, &total)
     return results[0] if call == GRAD else (value, results[0])
 

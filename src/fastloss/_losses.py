@@ -71,7 +71,8 @@ class Record(NamedTuple):
     """Everything that is said about a loss outside its kernel.
 
     `kernel` names the block in ``kernels/losses/*.h``. `max_ulp` is the largest error of loss,
-    gradient and Hessian that the tests allow.
+    gradient and Hessian that the tests allow. Of the mean of which kernel a loss is the root, where
+    that mean is in its range, says `root_of`; else its own kernel has it, scaled.
     """
 
     name: str
@@ -91,6 +92,7 @@ class Record(NamedTuple):
     max_ulp: int = 4
     cost: float = TRANSCENDENTAL
     reductions: tuple[Reduction, ...] = ("mean", "sum", "none")
+    root_of: str | None = None
 
     @property
     def has_hessian(self) -> bool:
@@ -174,6 +176,7 @@ RECORDS: tuple[Record, ...] = (
         notes="A property of the whole input, so ``reduction`` can only be ``'mean'``. The "
         "gradient at an RMSE of 0 is 0.",
         reductions=("mean",),
+        root_of="squared_error",
     ),
     Record(
         name="absolute_error",
