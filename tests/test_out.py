@@ -333,9 +333,9 @@ def test_large_output_of_long_rows(name: str, dtype: str) -> None:
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("name", ["softmax_cross_entropy", "sparse_softmax_cross_entropy"])
-@pytest.mark.parametrize("offset", [0, 1])
+@pytest.mark.parametrize("offset", [0, 1, 4])
 def test_large_output_of_planes(isa: str, name: str, dtype: str, offset: int) -> None:  # noqa: ARG001
-    """As above, class-major: planes that begin with a line, and planes that do not."""
+    """As above, class-major: planes that begin with a line, with 16 bytes of one, and elsewhere."""
     rows, loss = 4096, fl.get(name)
     classes = (32 << 20) // np.dtype(dtype).itemsize // rows + 2
     random = np.random.default_rng(8)

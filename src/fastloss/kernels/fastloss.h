@@ -124,7 +124,8 @@ typedef struct {
   void *body, *tail;
   ptrdiff_t step, tail_step;
   ptrdiff_t ahead; /* across: bytes from an element to what is to be fetched meanwhile */
-  int past;        /* planes: each begins with a line, and is written past the caches */
+  int past;        /* planes: each begins with a multiple of 16 bytes, and is written past the
+                      caches */
 } fl_rows;
 
 /* A tile of a row-wise loss. Arrays hold elements of the table's dtype; labels are integers of the

@@ -689,17 +689,25 @@ static ptrdiff_t run_of_rows(const fl_plan *plan, ptrdiff_t start) {
 
 _Static_assert(FL_FOLD *FL_MAX_ROWS <= KEPT, "room for the exponentials of a tile");
 
+/* Steps across rows go through the tiles to and fro, so that each begins with planes that are still
+ * in a cache; sums are formed forwards. */
+typedef enum { SCAN_ACROSS, ACCUMULATE_ACROSS, DERIVE_ACROSS } across_step;
+
 /* Bytes from an element of the tile to the one in its place when planes are used next: those of the
- * next classes, of the first ones in the next step, or of the next rows. */
-static ptrdiff_t next_place(const fl_plan *plan, ptrdiff_t class_stride, const fl_tile *tile) {
-  if (tile->first + FL_FOLD < plan->classes) return FL_FOLD * class_stride;
-  return tile->first > 0 ? -tile->first * class_stride : tile->rows * (ptrdiff_t)item_size(plan);
+ * next tile of the step, or of the next rows. */
+static ptrdiff_t next_place(const fl_plan *plan, ptrdiff_t class_stride, const fl_tile *tile,
+                            across_step step) {
+  if (step != ACCUMULATE_ACROSS && tile->first > 0) return -FL_FOLD * class_stride;
+  if (step == ACCUMULATE_ACROSS && tile->first + FL_FOLD < plan->classes)
+    return FL_FOLD * class_stride;
+  return tile->rows * (ptrdiff_t)item_size(plan);
 }
 
 /* The planes of the tile's classes: as they lie, if its rows are whole vectors of one run, or
  * converted into buffer. */
 static fl_rows planes_at(const fl_plan *plan, const fl_operand *from, ptrdiff_t class_stride,
-                         ptrdiff_t start, ptrdiff_t n, const fl_tile *tile, void *buffer) {
+                         ptrdiff_t start, ptrdiff_t n, const fl_tile *tile, across_step step,
+                         void *buffer) {
   if (operand_lies_across(plan, from, class_stride) && n == tile->rows &&
       n <= run_of_rows(plan, start)) {
     position at;
@@ -707,7 +715,7 @@ static fl_rows planes_at(const fl_plan *plan, const fl_operand *from, ptrdiff_t 
     return (fl_rows){
         .body = (char *)from->data + offset(plan, from->strides, &at) + tile->first * class_stride,
         .step = class_stride / (ptrdiff_t)item_size(plan),
-        .ahead = next_place(plan, class_stride, tile)};
+        .ahead = next_place(plan, class_stride, tile, step)};
   }
   load_tile(plan, from, class_stride, start, n, tile, buffer);
   return (fl_rows){.body = buffer, .step = tile->rows};
@@ -722,10 +730,10 @@ static fl_rows result_planes_at(const fl_plan *plan, int which, ptrdiff_t start,
   position at;
   seek(plan, start, &at);
   char *body = to->data + offset(plan, to->strides, &at) + tile->first * plan->out_class[which];
-  const int aligned = (uintptr_t)body % FL_LINE == 0 && plan->out_class[which] % FL_LINE == 0;
+  const int aligned = (uintptr_t)body % 16 == 0 && plan->out_class[which] % 16 == 0;
   return (fl_rows){.body = body,
                    .step = plan->out_class[which] / (ptrdiff_t)item_size(plan),
-                   .ahead = next_place(plan, plan->out_class[which], tile),
+                   .ahead = next_place(plan, plan->out_class[which], tile, DERIVE_ACROSS),
                    .past = to->streamed && aligned};
 }
 
@@ -748,25 +756,27 @@ static int64_t run_across(const fl_plan *plan, ptrdiff_t start, ptrdiff_t n,
     if (dense) set_zero(plan, buffer->y, 0, elements);
   }
 
-  enum { SCAN, ACCUMULATE, DERIVE };
-  for (int step = SCAN; step <= DERIVE; step++) {
-    if (step == SCAN && !loss->scan[FL_ACROSS] && !once) continue;
-    if (step == ACCUMULATE && !loss->scan[FL_ACROSS] && !wants_loss(plan)) {
+  const ptrdiff_t last = (classes - 1) / FL_FOLD * FL_FOLD;
+  for (across_step step = SCAN_ACROSS; step <= DERIVE_ACROSS; step++) {
+    if (step == SCAN_ACROSS && !loss->scan[FL_ACROSS] && !once) continue;
+    if (step == ACCUMULATE_ACROSS && !loss->scan[FL_ACROSS] && !wants_loss(plan)) {
       loss->finish(&tile);
       continue;
     }
-    if (step == DERIVE && plan->mode < FL_GRAD) break;
-    for (tile.first = 0; tile.first < classes; tile.first += FL_FOLD) {
+    if (step == DERIVE_ACROSS && plan->mode < FL_GRAD) break;
+    for (ptrdiff_t done = 0; done <= last; done += FL_FOLD) {
+      tile.first = step == ACCUMULATE_ACROSS ? done : last - done;
       tile.classes = smaller(FL_FOLD, classes - tile.first);
       tile.class_weight = class_weights(plan, tile.first);
       if (keeps) tile.e = (char *)buffer->e + (size_t)(tile.first * tile.rows) * item_size(plan);
-      if (step == SCAN || !once) {
-        tile.z = planes_at(plan, &plan->z, plan->z_class, start, n, &tile, buffer->z);
-        if (dense) tile.y = planes_at(plan, &plan->y, plan->y_class, start, n, &tile, buffer->y);
+      if (step == SCAN_ACROSS || !once) {
+        tile.z = planes_at(plan, &plan->z, plan->z_class, start, n, &tile, step, buffer->z);
+        if (dense)
+          tile.y = planes_at(plan, &plan->y, plan->y_class, start, n, &tile, step, buffer->y);
       }
-      if (step == SCAN && loss->scan[FL_ACROSS]) loss->scan[FL_ACROSS](&tile);
-      if (step == ACCUMULATE) loss->accumulate[layout][target](&tile);
-      if (step != DERIVE) continue;
+      if (step == SCAN_ACROSS && loss->scan[FL_ACROSS]) loss->scan[FL_ACROSS](&tile);
+      if (step == ACCUMULATE_ACROSS) loss->accumulate[layout][target](&tile);
+      if (step != DERIVE_ACROSS) continue;
       tile.grad = result_planes_at(plan, first, start, n, &tile, buffer->grad);
       if (tile.wants_hess) tile.hess = result_planes_at(plan, 1, start, n, &tile, buffer->hess);
       loss->derive[layout][target](&tile);
@@ -774,7 +784,7 @@ static int64_t run_across(const fl_plan *plan, ptrdiff_t start, ptrdiff_t n,
       if (tile.wants_hess && tile.hess.body == buffer->hess)
         store_tile(plan, 1, start, n, &tile, buffer->hess);
     }
-    if (step == ACCUMULATE) loss->finish(&tile);
+    if (step == ACCUMULATE_ACROSS) loss->finish(&tile);
   }
   return tile.flags;
 }

@@ -55,9 +55,13 @@ ALWAYS_INLINE void LOCAL(prefetch)(const T *x, ptrdiff_t ahead) { ASK_FOR(FL_LAN
 
 /* Writes FL_LANES elements of a result, past the caches or not. */
 ALWAYS_INLINE void LOCAL(put)(int past, T *to, const T *from) {
-  for (size_t i = 0; past && i < FL_LANES; i += VECTOR_BYTES / sizeof(T))
-    PUT_PAST(to + i, from + i);
-  if (!past) memcpy(to, from, FL_LANES * sizeof(T));
+  const size_t part = 16 / sizeof(T), vector = VECTOR_BYTES / sizeof(T);
+  if (!past)
+    memcpy(to, from, FL_LANES * sizeof(T));
+  else if ((uintptr_t)to % VECTOR_BYTES == 0)
+    for (size_t i = 0; i < FL_LANES; i += vector) PUT_PAST(to + i, from + i);
+  else
+    for (size_t i = 0; i < FL_LANES; i += part) PUT_16_PAST(to + i, from + i);
 }
 
 ALWAYS_INLINE ptrdiff_t LOCAL(to_next_tile)(const fl_tile *tile, const fl_rows *x) {
