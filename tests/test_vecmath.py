@@ -65,7 +65,7 @@ def test_special_values(name: str, dtype: str, probes: dict[str, Any]) -> None:
     pairs = {
         "exp": [(0.0, 1.0), (-0.0, 1.0), (inf, inf), (-inf, 0.0)],
         "exp_nonpositive": [(0.0, 1.0), (-0.0, 1.0), (-inf, 0.0)],
-        "expm1_nonpositive": [(0.0, 0.0), (-0.0, -0.0), (-inf, -1.0)],
+        "expm1_nonpositive": [(0.0, 0.0), (-0.0, 0.0), (-inf, -1.0)],
         "log": [(0.0, -inf), (-0.0, -inf), (1.0, 0.0), (inf, inf), (-1.0, nan), (-inf, nan)],
         "log1p": [(0.0, 0.0), (-0.0, -0.0), (-1.0, -inf), (inf, inf), (-2.0, nan), (-inf, nan)],
     }[name]
@@ -94,6 +94,35 @@ def test_log1p_ratio(dtype: str, probes: dict[str, Any]) -> None:
             spacing = mp.ldexp(1, exponent - 1 - int(info.nmant))
             error = float(abs(mp.mpf(float(got)) - value) / spacing)
             assert error <= 2, f"log1p_ratio on {isa} at {p!r}, {q!r}: {got!r}"
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_log_cosh(dtype: str, probes: dict[str, Any]) -> None:
+    """Given exp(-2 a), rounded: where the two polynomials meet, and far from there."""
+    info = np.finfo(dtype)
+    random = np.random.default_rng(10)
+    a = np.concatenate(
+        [
+            random.uniform(0, 3, 1500),
+            0.75 + random.uniform(-1, 1, 300) * 16 * float(info.eps),
+            np.exp2(random.uniform(float(info.minexp) / 2, float(info.maxexp) - 1, 300)),
+            [0.0, 0.75, np.nextafter(0.75, 0), float(info.max)],
+        ]
+    ).astype(dtype)
+    with mp.workprec(2500):  # beyond 100, exp(-2 a) is below the last bit
+        points = [mp.mpf(float(x)) for x in a]
+        exact = [mp.log(mp.cosh(x)) if x < 100 else x - mp.log(2) for x in points]
+        square = [float(mp.exp(-2 * min(x, 400))) for x in points]
+    x = np.array(square).astype(dtype)
+    for isa, probe in probes.items():
+        for got, value, at in zip(probe("log_cosh", a, x), exact, a, strict=True):
+            exponent = max(mp.frexp(value)[1], int(info.minexp) + 1)
+            spacing = mp.ldexp(1, exponent - 1 - int(info.nmant))
+            error = float(abs(mp.mpf(float(got)) - value) / spacing)
+            assert error <= 2, f"log_cosh on {isa} at {at!r}: {got!r}"
+        ends = probe("log_cosh", np.array([math.inf, math.nan], dtype), np.array([0, 1], dtype))
+        assert ends[0] == math.inf
+        assert math.isnan(ends[1])
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])

@@ -96,6 +96,20 @@ def log1p_unit_rest(t: mp.mpf) -> mp.mpf:
     return mp.log1p(x) / x - mp.mpf(7) / 8
 
 
+def log_cosh_rest(t: mp.mpf) -> mp.mpf:
+    """Factor P of log cosh(r) = t/2 + t^2 P(t), t = r^2."""
+    if t < mp.mpf("1e-8"):
+        return -mp.mpf(1) / 12 + t / 45
+    return (mp.log(mp.cosh(mp.sqrt(t))) / t - mp.mpf(1) / 2) / t
+
+
+def log1p_small_rest(x: mp.mpf) -> mp.mpf:
+    """Factor P of log1p(x) = x + x^2 P(x)."""
+    if x < mp.mpf("0.01"):
+        return series(lambda i: -((-x) ** i) / (i + 2), 40)
+    return (mp.log1p(x) - x) / x**2
+
+
 def atanh_rest(z: mp.mpf) -> mp.mpf:
     """Factor R of log((1 + s) / (1 - s)) = 2 s + s z R(z), z = s^2."""
     return series(lambda i: 2 * z**i / (2 * i + 3), 60)
@@ -132,6 +146,7 @@ def header() -> str:
     r_low, r_high = mp.log(mp.mpf(3) / 4), mp.log(mp.mpf(3) / 2)
     t_low, t_high = -mp.mpf(1) / 2, mp.mpf(1) / 2
     f_low, f_high = -mp.mpf(1) / 4, mp.mpf(1) / 2
+    r_small, e_large = mp.mpf(9) / 16, mp.exp(-mp.mpf(3) / 2)
     z_high = (f_high / (2 + f_high)) ** 2
 
     # What multiplies the error of each polynomial in the relative error of its function, kept
@@ -150,6 +165,12 @@ def header() -> str:
 
     def atanh_weight(z: mp.mpf) -> mp.mpf:
         return max(z, mp.mpf(2) ** -12)
+
+    def log_cosh_weight(t: mp.mpf) -> mp.mpf:
+        return max(t, mp.mpf(2) ** -12)
+
+    def square_weight(x: mp.mpf) -> mp.mpf:
+        return max(x * x, mp.mpf(2) ** -12)
 
     parts = [
         "/* Made by tools/coefficients.py. */",
@@ -170,6 +191,14 @@ def header() -> str:
               np.float64, "the same in double"),
         array("LOG_F64_", remez(atanh_rest, atanh_weight, mp.mpf(0), z_high, 6),
               np.float64, "log1p(f) = 2 s + s z R(z), s = f / (2 + f), z = s^2"),
+        array("LOG_COSH_F32_", remez(log_cosh_rest, log_cosh_weight, mp.mpf(0), r_small, 4),
+              np.float32, "log cosh(r) = t/2 + t^2 P(t), t = r^2, |r| <= 3/4"),
+        array("LOG_COSH_F64_", remez(log_cosh_rest, log_cosh_weight, mp.mpf(0), r_small, 11),
+              np.float64, "the same in double"),
+        array("LOG1P_SMALL_F32_", remez(log1p_small_rest, square_weight, mp.mpf(0), e_large, 4),
+              np.float32, "log1p(x) = x + x^2 P(x), 0 <= x <= exp(-3/2)"),
+        array("LOG1P_SMALL_F64_", remez(log1p_small_rest, square_weight, mp.mpf(0), e_large, 10),
+              np.float64, "the same in double"),
         split_ln2("LN2_F32", 15, np.float32),
         split_ln2("LN2_F64", 41, np.float64),
         "#endif",

@@ -95,6 +95,47 @@
 #define LOG_F64_5 0x1.3852e8ddcfa55p-3
 #define LOG_F64_6 0x1.3abd9318b644p-3
 
+/* log cosh(r) = t/2 + t^2 P(t), t = r^2, |r| <= 3/4 */
+#define LOG_COSH_F32_0 -0x1.555522p-4f
+#define LOG_COSH_F32_1 0x1.6c0176p-6f
+#define LOG_COSH_F32_2 -0x1.b743e2p-8f
+#define LOG_COSH_F32_3 0x1.08f4c6p-9f
+#define LOG_COSH_F32_4 -0x1.c7add8p-12f
+
+/* the same in double */
+#define LOG_COSH_F64_0 -0x1.5555555555538p-4
+#define LOG_COSH_F64_1 0x1.6c16c16c1349ap-6
+#define LOG_COSH_F64_2 -0x1.ba1ba1b7c8581p-8
+#define LOG_COSH_F64_3 0x1.1ea5d3378cdb9p-9
+#define LOG_COSH_F64_4 -0x1.833d88a75d8eap-11
+#define LOG_COSH_F64_5 0x1.0d0a11ac04612p-12
+#define LOG_COSH_F64_6 -0x1.7d8827ecd8087p-14
+#define LOG_COSH_F64_7 0x1.122d6c010d2bap-15
+#define LOG_COSH_F64_8 -0x1.88ec3837efb4fp-17
+#define LOG_COSH_F64_9 0x1.09dabbc65ac84p-18
+#define LOG_COSH_F64_10 -0x1.25769a48f31bp-20
+#define LOG_COSH_F64_11 0x1.734b86a4c5fdbp-23
+
+/* log1p(x) = x + x^2 P(x), 0 <= x <= exp(-3/2) */
+#define LOG1P_SMALL_F32_0 -0x1.ffff7ap-2f
+#define LOG1P_SMALL_F32_1 0x1.55398ep-2f
+#define LOG1P_SMALL_F32_2 -0x1.fbfdp-3f
+#define LOG1P_SMALL_F32_3 0x1.772e46p-3f
+#define LOG1P_SMALL_F32_4 -0x1.86458ep-4f
+
+/* the same in double */
+#define LOG1P_SMALL_F64_0 -0x1.ffffffffffec4p-2
+#define LOG1P_SMALL_F64_1 0x1.55555555273cep-2
+#define LOG1P_SMALL_F64_2 -0x1.ffffffda48474p-3
+#define LOG1P_SMALL_F64_3 0x1.999992c171255p-3
+#define LOG1P_SMALL_F64_4 -0x1.5554a29afa304p-3
+#define LOG1P_SMALL_F64_5 0x1.2486e69adbe86p-3
+#define LOG1P_SMALL_F64_6 -0x1.ff0b7d8f75c3bp-4
+#define LOG1P_SMALL_F64_7 0x1.c030feefa5d9ap-4
+#define LOG1P_SMALL_F64_8 -0x1.77a6f9b715ea5p-4
+#define LOG1P_SMALL_F64_9 0x1.05352c2ab2a6cp-4
+#define LOG1P_SMALL_F64_10 -0x1.a6d120cf7f8fdp-6
+
 /* ln 2 = LN2_F32_HI + LN2_F32_LO; the high part has 15 bits. */
 #define LN2_F32_HI 0x1.62e4p-1f
 #define LN2_F32_LO 0x1.7f7d1cp-20f

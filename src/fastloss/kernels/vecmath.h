@@ -1,9 +1,9 @@
-/* exp, expm1, log and log1p for loops over arrays: straight-line code that vectorises on every
- * target, the same text for all of them but where fused multiply-add allows a shorter one.
+/* exp, expm1, log, log1p and log cosh for loops over arrays: straight-line code that vectorises on
+ * every target, the same text for all of them but where fused multiply-add allows a shorter one.
  *
- * Contract: NaN, infinities, zeros and subnormals give what C99 says. No result is off by more than
- * these ULPs (of the subnormal spacing where it is subnormal), the second of each pair without
- * fused multiply-add:
+ * Contract: NaN, infinities, zeros and subnormals give what C99 says, but for
+ * expm1_nonpositive(-0), which is +0. No result is off by more than these ULPs (of the subnormal
+ * spacing where it is subnormal), the second of each pair without fused multiply-add:
  *
  *                        float, every input     double, dense and hostile samples
  *   exp                       0.94  0.97             0.91  0.95
@@ -14,6 +14,7 @@
  *   log1p_unit                0.98  0.94             0.92  0.93
  *   log_unit                  as log and log1p       as log and log1p
  *   log1p_ratio               2.00, samples          2.00
+ *   log_cosh                  2.00, samples          2.00
  *   ..._normal                bit for bit the same for a part of the arguments
  *
  * tools/ulp_sweep.py measures them; polynomials and constants come from tools/coefficients.py.
@@ -137,27 +138,25 @@ VECMATH double exp_f64(double x) {
 
 /* expm1(x) for x <= 0: 2^k (exp(r) - 1) + (2^k - 1) */
 VECMATH float expm1_nonpositive_f32(float x) {
+  x = x < -30 ? -30 : x;
   float t = (x * (float)LOG2E - (float)EXP_SHIFT) + (ROUND_F32 + 127), k = t - (ROUND_F32 + 127);
   float high = x - k * LN2_F32_HI, low = k * LN2_F32_LO, r = high - low, r2 = r * r;
-  float w = ((EXPM1_F32_4 * r + EXPM1_F32_3) * r + EXPM1_F32_2) * r + EXPM1_F32_1;
-  w = w * r + EXPM1_F32_0;
+  float w = (EXPM1_F32_4 * r2 + (EXPM1_F32_3 * r + EXPM1_F32_2)) * r2;
+  w = w + (EXPM1_F32_1 * r + EXPM1_F32_0);
   float p = high + (0.5f * r2 + (w * (r * r2) - low)), scale = of_bits_f32(bits_f32(t) << 23);
-  float y = scale * p + (scale - 1);
-  y = x == 0 ? x : y; /* -0 */
-  return x < -30 ? -1 : y;
+  return scale * p + (scale - 1);
 }
 
 VECMATH double expm1_nonpositive_f64(double x) {
+  x = x < -50 ? -50 : x;
   double t = (x * LOG2E - EXP_SHIFT) + (ROUND_F64 + 1023), k = t - (ROUND_F64 + 1023);
   double high = x - k * LN2_F64_HI, low = k * LN2_F64_LO, r = high - low, r2 = r * r;
-  double w = (EXPM1_F64_9 * r + EXPM1_F64_8) * r + EXPM1_F64_7;
-  w = ((w * r + EXPM1_F64_6) * r + EXPM1_F64_5) * r + EXPM1_F64_4;
-  w = ((w * r + EXPM1_F64_3) * r + EXPM1_F64_2) * r + EXPM1_F64_1;
-  w = w * r + EXPM1_F64_0;
+  double w = (EXPM1_F64_9 * r + EXPM1_F64_8) * r2 + (EXPM1_F64_7 * r + EXPM1_F64_6);
+  w = w * r2 + (EXPM1_F64_5 * r + EXPM1_F64_4);
+  w = w * r2 + (EXPM1_F64_3 * r + EXPM1_F64_2);
+  w = w * r2 + (EXPM1_F64_1 * r + EXPM1_F64_0);
   double p = high + (0.5 * r2 + (w * (r * r2) - low)), scale = of_bits_f64(bits_f64(t) << 52);
-  double y = scale * p + (scale - 1);
-  y = x == 0 ? x : y;
-  return x < -50 ? -1 : y;
+  return scale * p + (scale - 1);
 }
 
 /* ---- logarithms: u = 2^k (1 + f), -1/4 <= f < 1/2 ---- */
@@ -293,6 +292,36 @@ VECMATH double log1p_unit_f64(double x) {
   int upper = x > 0.5;
   return join_log_f64(upper ? 1 : 0, upper ? 0.5 * x - 0.5 : x);
 #endif
+}
+
+/* log cosh a for a >= 0 and x = exp(-2 a): a - log 2 + log1p(x) for results above 1/4; smaller ones
+ * have a closer spacing than what this difference cancels, and are a polynomial of a^2. */
+VECMATH float log_cosh_f32(float a, float x) {
+  float t = a * a, t2 = t * t, x2 = x * x;
+  float p = (LOG_COSH_F32_4 * t2 + (LOG_COSH_F32_3 * t + LOG_COSH_F32_2)) * t2;
+  p = p + (LOG_COSH_F32_1 * t + LOG_COSH_F32_0);
+  float q = (LOG1P_SMALL_F32_4 * x2 + (LOG1P_SMALL_F32_3 * x + LOG1P_SMALL_F32_2)) * x2;
+  q = q + (LOG1P_SMALL_F32_1 * x + LOG1P_SMALL_F32_0);
+  float small = 0.5f * t + t2 * p;
+  float large = (a - LN2_F32_HI) + ((x + x2 * q) - LN2_F32_LO);
+  return a < 0.75f ? small : large;
+}
+
+VECMATH double log_cosh_f64(double a, double x) {
+  double t = a * a, t2 = t * t, x2 = x * x;
+  double p = (LOG_COSH_F64_11 * t + LOG_COSH_F64_10) * t2 + (LOG_COSH_F64_9 * t + LOG_COSH_F64_8);
+  p = p * t2 + (LOG_COSH_F64_7 * t + LOG_COSH_F64_6);
+  p = p * t2 + (LOG_COSH_F64_5 * t + LOG_COSH_F64_4);
+  p = p * t2 + (LOG_COSH_F64_3 * t + LOG_COSH_F64_2);
+  p = p * t2 + (LOG_COSH_F64_1 * t + LOG_COSH_F64_0);
+  double q = LOG1P_SMALL_F64_10 * x2 + (LOG1P_SMALL_F64_9 * x + LOG1P_SMALL_F64_8);
+  q = q * x2 + (LOG1P_SMALL_F64_7 * x + LOG1P_SMALL_F64_6);
+  q = q * x2 + (LOG1P_SMALL_F64_5 * x + LOG1P_SMALL_F64_4);
+  q = q * x2 + (LOG1P_SMALL_F64_3 * x + LOG1P_SMALL_F64_2);
+  q = q * x2 + (LOG1P_SMALL_F64_1 * x + LOG1P_SMALL_F64_0);
+  double small = 0.5 * t + t2 * p;
+  double large = (a - LN2_F64_HI) + ((x + x2 * q) - LN2_F64_LO);
+  return a < 0.75 ? small : large;
 }
 
 /* log(one + x), one being 0 or 1, where that is a normal number that is less than 2^126 (2^1022),

@@ -73,14 +73,12 @@ SPECIAL_LOSS(pseudo_huber, LOCAL(as_given), p[0] == 1, {
   hess = u > LARGE ? 0 : 1 / h * (1 / h) * (1 / h);
 })
 
-/* With e = exp(-|r|) and m = 1 - e, log cosh r = log1p(2 sinh^2(r/2)), and 2 sinh^2(r/2) =
- * m^2 / (2e); where r is not small, |r| - log 2 + log1p(e^2) is as exact and cannot overflow. The
- * Hessian alone needs all digits of a small e, and falls so fast that the rounding error of r
+/* With e = exp(-|r|) and m = 1 - e, tanh |r| = m (1 + e) / (1 + e^2) keeps its digits for small r.
+ * The Hessian alone needs all digits of a small e, and falls so fast that the rounding error of r
  * counts (Knuth's TwoSum): sech^2(r + d) is sech^2(r) (1 - 2 d tanh r) to first order. */
 FUNCTION_LOSS(log_cosh, {
   T r = z - y, a = ABS(r), m = -EXPM1_NONPOSITIVE(-a), e = 1 - m, e2 = e * e;
-  T small = a < 1, l = LOG1P_UNIT(small ? m * m / (2 * e) : e2);
-  loss = small ? l : a + (l - N(LN2));
+  loss = LOG_COSH(a, e2);
   grad = COPYSIGN(m * (1 + e) / (1 + e2), r);
   T exact = EXP_NONPOSITIVE(-a), sech = 2 * exact / (1 + exact * exact);
   T b = r - z, d = (z - (r - b)) - (y + b);
