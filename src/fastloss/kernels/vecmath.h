@@ -97,9 +97,10 @@ VECMATH float expm1_core_f32(float x, float k) {
 
 VECMATH double expm1_core_f64(double x, double k) {
   double r = (x - k * LN2_F64_HI) - k * LN2_F64_LO, r2 = r * r;
-  double a = (EXP_F64_9 * r + EXP_F64_8) * r2 + (EXP_F64_7 * r + EXP_F64_6);
-  double b = (EXP_F64_5 * r + EXP_F64_4) * r2 + (EXP_F64_3 * r + EXP_F64_2);
-  double q = (a * (r2 * r2) + b) * r2 + (EXP_F64_1 * r + EXP_F64_0);
+  double q = (EXP_F64_9 * r + EXP_F64_8) * r2 + (EXP_F64_7 * r + EXP_F64_6);
+  q = q * r2 + (EXP_F64_5 * r + EXP_F64_4);
+  q = q * r2 + (EXP_F64_3 * r + EXP_F64_2);
+  q = q * r2 + (EXP_F64_1 * r + EXP_F64_0);
   return r + r2 * q;
 }
 
