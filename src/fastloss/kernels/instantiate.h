@@ -82,7 +82,7 @@
 #define LOG_UNIT_NORMAL(x, one) FN(log_unit_normal)(x, one)
 #define LOG_NORMAL(x) FN(log_normal)(x)
 #define LOG_SUM_NORMAL(x, one) FN(log_sum_normal)(x, one)
-#define ROUGH_RECIPROCAL(x) FN(rough_reciprocal)(x)
+#define ROUGH_HALF(x) FN(rough_half)(x) /* of 1 / x */
 #define LOG1P_RATIO(numerator, denominator) FN(log1p_ratio)(numerator, denominator)
 #define LOG1P_RATIO_NORMAL(numerator, denominator) FN(log1p_ratio_normal)(numerator, denominator)
 #define UNLESS_NAN(x, value) ((x) == (x) ? (value) : (x))

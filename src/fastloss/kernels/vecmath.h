@@ -408,10 +408,14 @@ VECMATH double log1p_ratio_normal_f64(double numerator, double denominator) {
   return log_sum_normal_f64(numerator / denominator, 1);
 }
 
-/* 1/x and up to an eighth more, for x from 1 to 2^100 (2^1000), and 1/x itself for powers of two:
- * the bits of a number are about its logarithm. */
-VECMATH float rough_reciprocal_f32(float x) { return of_bits_f32(2 * bits_f32(1) - bits_f32(x)); }
+/* 1/(2 x) and up to an eighth more, for x from 1 to 2^100 (2^1000), and 1/(2 x) itself for powers
+ * of two: the bits of a number are about its logarithm. Next to 1 it is off by half of x - 1. */
+VECMATH float rough_half_f32(float x) {
+  return of_bits_f32(bits_f32(1) + bits_f32(0.5f) - bits_f32(x));
+}
 
-VECMATH double rough_reciprocal_f64(double x) { return of_bits_f64(2 * bits_f64(1) - bits_f64(x)); }
+VECMATH double rough_half_f64(double x) {
+  return of_bits_f64(bits_f64(1) + bits_f64(0.5) - bits_f64(x));
+}
 
 #endif

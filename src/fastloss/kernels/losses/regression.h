@@ -60,13 +60,12 @@ SPECIAL_LOSS(huber, LOCAL(finite), shows, {
  * small r. Beyond LARGE, h is u to working precision, and u^2 may overflow.
  *
  * For delta = 1 there is a way without divisions: h - 1, corrected by what h^2 lacks of 1 + u^2,
- * over 2 h. The smaller h - 1, the better 1/h must be known, and so it is. */
+ * over 2 h. The smaller h - 1, the better 1/h must be known, and so ROUGH_HALF does. */
 SPECIAL_LOSS(pseudo_huber, LOCAL(as_given), p[0] == 1, {
   const T delta = special ? 1 : p[0];
   T r = z - y, a = ABS(r), u = special ? a : a / delta;
   T h = SQRT(1 + u * u), top = h - 1, lack = (u * u - (top + top)) - top * top;
-  T twice = h + h, rough = ROUGH_RECIPROCAL(twice), inverse = rough * (2 - twice * rough);
-  T near = special ? top + lack * inverse : a * (a / (1 + h));
+  T near = special ? top + lack * ROUGH_HALF(h) : a * (a / (1 + h));
   T far = special ? a : a == INF ? delta * ABS(z) + delta * ABS(y) : delta * (a - delta);
   loss = u > LARGE ? far : near;
   grad = u > LARGE ? COPYSIGN(delta, r) : r / h;
