@@ -197,7 +197,8 @@ VECMATH double exponent_value_f64(uint64_t e) {
 #if VECMATH_CONVERTS_64
   return (double)((int64_t)e >> 52);
 #else
-  return of_bits_f64(((e + bits_f64(1)) >> 52) | bits_f64(0x1p52)) - (0x1p52 + 1023);
+  /* The upper twelve bits are k modulo 4096. */
+  return of_bits_f64((e >> 52) ^ bits_f64(0x1p52 + 2048)) - (0x1p52 + 2048);
 #endif
 }
 
