@@ -146,7 +146,7 @@ def header() -> str:
     r_low, r_high = mp.log(mp.mpf(3) / 4), mp.log(mp.mpf(3) / 2)
     t_low, t_high = -mp.mpf(1) / 2, mp.mpf(1) / 2
     f_low, f_high = -mp.mpf(1) / 4, mp.mpf(1) / 2
-    r_small, e_large = mp.mpf(9) / 16, mp.exp(-mp.mpf(3) / 2)
+    t_small, e_large = mp.mpf(9) / 16, mp.exp(-mp.mpf(3) / 2)
     z_high = (f_high / (2 + f_high)) ** 2
 
     # What multiplies the error of each polynomial in the relative error of its function, kept
@@ -154,23 +154,14 @@ def header() -> str:
     def exp_weight(r: mp.mpf) -> mp.mpf:
         return max(r * r, mp.mpf(2) ** -12) / mp.exp(r)
 
-    def expm1_weight(r: mp.mpf) -> mp.mpf:
-        return max(r * r, mp.mpf(2) ** -12)
-
-    def log1p_weight(f: mp.mpf) -> mp.mpf:
-        return max(f * f, mp.mpf(2) ** -12)
+    def square_weight(x: mp.mpf) -> mp.mpf:
+        return max(x * x, mp.mpf(2) ** -12)
 
     def log1p_unit_weight(t: mp.mpf) -> mp.mpf:
         return 1 / (log1p_unit_rest(t) + mp.mpf(7) / 8)
 
-    def atanh_weight(z: mp.mpf) -> mp.mpf:
-        return max(z, mp.mpf(2) ** -12)
-
-    def log_cosh_weight(t: mp.mpf) -> mp.mpf:
-        return max(t, mp.mpf(2) ** -12)
-
-    def square_weight(x: mp.mpf) -> mp.mpf:
-        return max(x * x, mp.mpf(2) ** -12)
+    def linear_weight(x: mp.mpf) -> mp.mpf:
+        return max(x, mp.mpf(2) ** -12)
 
     parts = [
         "/* Made by tools/coefficients.py. */",
@@ -179,21 +170,21 @@ def header() -> str:
               "exp(r) = 1 + r + r^2 q(r), log(3/4) <= r <= log(3/2)"),
         array("EXP_F64_", remez(exp_rest, exp_weight, r_low, r_high, 9), np.float64,
               "the same in double"),
-        array("EXPM1_F32_", remez(expm1_rest, expm1_weight, r_low, r_high, 4), np.float32,
+        array("EXPM1_F32_", remez(expm1_rest, square_weight, r_low, r_high, 4), np.float32,
               "expm1(r) = r + r^2/2 + r^3 w(r), log(3/4) <= r <= log(3/2)"),
-        array("EXPM1_F64_", remez(expm1_rest, expm1_weight, r_low, r_high, 9), np.float64,
+        array("EXPM1_F64_", remez(expm1_rest, square_weight, r_low, r_high, 9), np.float64,
               "the same in double"),
-        array("LOG_F32_", remez(log1p_rest, log1p_weight, f_low, f_high, 7), np.float32,
+        array("LOG_F32_", remez(log1p_rest, square_weight, f_low, f_high, 7), np.float32,
               "log1p(f) = f - f^2/2 + f^3 P(f), -1/4 <= f <= 1/2"),
         array("LOG1P_UNIT_F32_", remez(log1p_unit_rest, log1p_unit_weight, t_low, t_high, 9),
               np.float32, "log1p(x) = x (7/8 + P(x - 1/2)), 0 <= x <= 1"),
         array("LOG1P_UNIT_F64_", remez(log1p_unit_rest, log1p_unit_weight, t_low, t_high, 20),
               np.float64, "the same in double"),
-        array("LOG_F64_", remez(atanh_rest, atanh_weight, mp.mpf(0), z_high, 6),
+        array("LOG_F64_", remez(atanh_rest, linear_weight, mp.mpf(0), z_high, 6),
               np.float64, "log1p(f) = 2 s + s z R(z), s = f / (2 + f), z = s^2"),
-        array("LOG_COSH_F32_", remez(log_cosh_rest, log_cosh_weight, mp.mpf(0), r_small, 4),
+        array("LOG_COSH_F32_", remez(log_cosh_rest, linear_weight, mp.mpf(0), t_small, 4),
               np.float32, "log cosh(r) = t/2 + t^2 P(t), t = r^2, |r| <= 3/4"),
-        array("LOG_COSH_F64_", remez(log_cosh_rest, log_cosh_weight, mp.mpf(0), r_small, 11),
+        array("LOG_COSH_F64_", remez(log_cosh_rest, linear_weight, mp.mpf(0), t_small, 11),
               np.float64, "the same in double"),
         array("LOG1P_SMALL_F32_", remez(log1p_small_rest, square_weight, mp.mpf(0), e_large, 4),
               np.float32, "log1p(x) = x + x^2 P(x), 0 <= x <= exp(-3/2)"),

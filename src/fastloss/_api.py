@@ -763,7 +763,7 @@ def binding_of(loss: Loss, y: Array, z: Array) -> _core.Binding:
     if record.kind == "pointwise":
         parameters = tuple(_real_values(record, values))
         if record.root_of:
-            parameters, dtype = (1.0, 1.0), np.dtype(np.float64)
+            parameters, dtype = _RootCall.PARAMETERS, np.dtype(np.float64)
         return _core.Binding(
             False, loss._index, record.cost, dtype.name, parameters, "", None, 0.0, 0.0, None
         )
