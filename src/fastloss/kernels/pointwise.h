@@ -23,12 +23,13 @@ enum {
   n, following, seen, y_true, y_pred, weight, w_step, params, scale, out0, out1, past, sums
 
 /* A kernel of a multiple of FL_LANES elements, or of less where its operands are filled up; and one
- * of any number. */
-#define DRIVER(name, mode, run)                                           \
-  static NOT_INLINE int64_t KERNEL(name, mode)(ARGUMENTS) { return run; } \
-  static int64_t KERNEL(name, run_##mode)(ARGUMENTS) {                    \
-    return n % FL_LANES ? LOCAL(run_with_rest)(KERNEL(name, mode), PASS)  \
-                        : KERNEL(name, mode)(PASS);                       \
+ * of any number, whose results may go past the caches. */
+#define DRIVER(name, mode, run)                                                       \
+  static NOT_INLINE int64_t KERNEL(name, mode)(ARGUMENTS) { return run; }             \
+  static int64_t KERNEL(name, run_##mode)(ARGUMENTS) {                                \
+    const int held = past && !KERNEL(name, streams);                                  \
+    return n % FL_LANES || held ? LOCAL(run_in_parts)(KERNEL(name, mode), held, PASS) \
+                                : KERNEL(name, mode)(PASS);                           \
   }
 #define ALWAYS(name, what) KERNEL(name, blocks)(what, PASS)
 #define BY_WEIGHTS(name, what) \
@@ -204,15 +205,11 @@ ALWAYS_INLINE I LOCAL(any)(const I *seen) {
  * as four. */
 enum { LOCAL(held) = 4 * FL_LANES };
 
-ALWAYS_INLINE void LOCAL(put_past)(ptrdiff_t n, T *to, const T *from) {
+static NOT_INLINE void LOCAL(put_past)(ptrdiff_t n, T *to, const T *from) {
   const ptrdiff_t line = FL_LINE / sizeof(T), step = 16 / sizeof(T);
   NOT_UNROLLED
   for (ptrdiff_t i = 0; i < n; i += line)
     for (ptrdiff_t j = i; j < i + line; j += step) PUT_16_PAST(to + j, from + j);
-}
-
-static NOT_INLINE void LOCAL(put_block_past)(ptrdiff_t n, T *to, const T *from) {
-  LOCAL(put_past)(n, to, from);
 }
 
 /* What a block has: the two sums, the flags, and what `other` tells of labels. It is found in
@@ -234,15 +231,24 @@ ALWAYS_INLINE void LOCAL(fill_up)(ptrdiff_t n, const T *x, T *lanes) {
   SIMD for (int j = 0; j < FL_LANES; j++) lanes[j] = j < n ? x[j] : first;
 }
 
-/* Runs a kernel on a number of elements that is no multiple of the lanes: apart from the others,
- * the last ones, on copies of their operands that are filled up, into results with room. */
-static NOT_INLINE int64_t LOCAL(run_with_rest)(fl_pointwise_fn *kernel, ARGUMENTS) {
-  const ptrdiff_t rest = n % FL_LANES, whole = n - rest;
+/* Runs a kernel block by block, if its results are held back on their way past the caches; and
+ * apart from the others the last elements, if they fill no lanes, on copies of their operands that
+ * are filled up, into results with room. */
+static NOT_INLINE int64_t LOCAL(run_in_parts)(fl_pointwise_fn *kernel, int held, ARGUMENTS) {
+  const ptrdiff_t rest = n % FL_LANES, whole = n - rest, most = held ? FL_BLOCK : whole;
   const T *y = y_true, *z = y_pred, *w = weight;
-  T filled[3][FL_LANES], result[2][FL_LANES], *const out[2] = {out0, out1};
+  T filled[3][FL_LANES], result[2][FL_BLOCK], *const out[2] = {out0, out1};
   int64_t flags = 0;
-  if (whole)
-    flags = kernel(whole, following, seen, y, z, w, w_step, params, scale, out0, out1, past, sums);
+  for (ptrdiff_t start = 0, part; start < whole; start += part) {
+    T *to[2];
+    for (int i = 0; i < 2; i++) to[i] = out[i] && held ? result[i] : out[i];
+    part = whole - start < most ? whole - start : most;
+    flags |= kernel(part, whole - start - part + following, seen | flags, y + start, z + start,
+                    w + w_step * start, w_step, params, scale, to[0], to[1], past && !held, sums);
+    for (int i = 0; i < 2; i++)
+      if (out[i] && held) LOCAL(put_past)(part, out[i] + start, to[i]);
+  }
+  if (rest == 0) return flags;
   LOCAL(fill_up)(rest, y + whole, filled[0]);
   LOCAL(fill_up)(rest, z + whole, filled[1]);
   if (w_step) LOCAL(fill_up)(rest, w + whole, filled[2]);
@@ -272,7 +278,8 @@ static NOT_INLINE int64_t LOCAL(run_with_rest)(fl_pointwise_fn *kernel, ARGUMENT
   KERNELS(name, 0, kind, condition, 1, expression, __VA_ARGS__)
 
 #define KERNELS(name, light, kind, condition, has_prior, expression, ...)                          \
-  enum { KERNEL(name, is_rare) = IS_RARE(kind) };                                                  \
+  /* What takes no longer than the memory writes lines past the caches while it goes on. */        \
+  enum { KERNEL(name, is_rare) = IS_RARE(kind), KERNEL(name, streams) = IN_LANES && (light) };     \
                                                                                                    \
   ALWAYS_INLINE T KERNEL(name, prior)(T y, T z) {                                                  \
     (void)y, (void)z;                                                                              \
@@ -337,14 +344,15 @@ static NOT_INLINE int64_t LOCAL(run_with_rest)(fl_pointwise_fn *kernel, ARGUMENT
       KERNEL(name, in_lanes)(int what, int special, int past, ptrdiff_t n, ptrdiff_t ahead,        \
                              ptrdiff_t w_ahead, const T *y, const T *z, const T *w, const T *e,    \
                              const T *p, T factor, T *losses, T *grads, T *hesses) {               \
-    const ptrdiff_t at_once = past ? LOCAL(held) : FL_LANES;                                       \
+    const ptrdiff_t at_once = past ? LOCAL(held) : n;                                              \
     T held[3][LOCAL(held)];                                                                        \
     LOCAL(losses) added = {{0}, {0}};                                                              \
     double w_sum[FL_LANES] = {0};                                                                  \
     I seen[FL_LANES] = {0}, other[FL_LANES] = {0};                                                 \
     ASSUME(n > 0);                                                                                 \
     for (ptrdiff_t from = 0; from < n; from += at_once) {                                          \
-      const ptrdiff_t part = past && n - from < at_once ? n - from : at_once;                      \
+      const ptrdiff_t part = n - from < at_once ? n - from : at_once;                              \
+      ASSUME(part > 0);                                                                            \
       T *losses_to = past ? held[0] : losses + from, *grads_to = past ? held[1] : grads + from;    \
       T *hesses_to = past ? held[2] : hesses + from;                                               \
       NOT_UNROLLED                                                                                 \
@@ -420,30 +428,20 @@ static NOT_INLINE int64_t LOCAL(run_with_rest)(fl_pointwise_fn *kernel, ARGUMENT
         const T yi = margins && !special ? 2 * y[i] - 1 : y[i];                                    \
         e[i] = KERNEL(name, prior)(yi, z[i]);                                                      \
       }                                                                                            \
-    /* What takes no longer than the memory writes lines while it goes on, in the commonest modes; \
-     * all else writes blocks. */                                                                  \
-    const int results = what & LOCAL(want_results);                                                \
+    /* The commonest mode has a loop for results that go past the caches, and another one. */      \
+    const int streams = KERNEL(name, streams) && what & LOCAL(want_results);                       \
     const int usual = kind != LOCAL(finite) || special;                                            \
-    const int by_lines =                                                                           \
-        IN_LANES && (light) &&                                                                     \
-        (what & LOCAL(want_hess) || (usual && what == (LOCAL(want_sum) | LOCAL(want_grad))));      \
-    const int holds = results && past && !by_lines;                                                \
-    T held[3][FL_BLOCK], *losses_to = holds ? held[0] : losses,                                    \
-                         *grads_to = holds ? held[1] : grads,                                      \
-                         *hesses_to = holds ? held[2] : hesses;                                    \
+    const int two_loops = streams && usual && what == (LOCAL(want_sum) | LOCAL(want_grad));        \
     LOCAL(found) found;                                                                            \
-    if (by_lines && past)                                                                          \
+    if (two_loops && past)                                                                         \
       found = KERNEL(name, in_lanes)(what, special, 1, n, ahead, w_ahead, y, z, w, e, p, factor,   \
                                      losses, grads, hesses);                                       \
     else if (IN_LANES)                                                                             \
-      found = KERNEL(name, in_lanes)(what, special, 0, n, ahead, w_ahead, y, z, w, e, p, factor,   \
-                                     losses_to, grads_to, hesses_to);                              \
+      found = KERNEL(name, in_lanes)(what, special, streams && !two_loops && past, n, ahead,       \
+                                     w_ahead, y, z, w, e, p, factor, losses, grads, hesses);       \
     else                                                                                           \
       found = KERNEL(name, in_turn)(what, special, n, ahead, w_ahead, y, z, w, e, p, factor,       \
-                                    losses_to, grads_to, hesses_to);                               \
-    if (holds && what & LOCAL(want_loss)) LOCAL(put_block_past)(n, losses, losses_to);             \
-    if (holds && what & LOCAL(want_grad)) LOCAL(put_block_past)(n, grads, grads_to);               \
-    if (holds && what & LOCAL(want_hess)) LOCAL(put_block_past)(n, hesses, hesses_to);             \
+                                    losses, grads, hesses);                                        \
     if (margins && special && found.other & ~SIGN_OF(-N(0))) found.flags = 1; /* not only signs */ \
     if (margins && found.flags && !checked) return LOCAL(doubt);                                   \
     if (kind == LOCAL(finite) && special && !(found.sum - found.sum == 0)) return LOCAL(doubt);    \
@@ -537,16 +535,7 @@ static NOT_INLINE int64_t LOCAL(run_with_rest)(fl_pointwise_fn *kernel, ARGUMENT
   DRIVER(name, wsum, ALWAYS(name, LOCAL(want_sum) | LOCAL(weighted)))                              \
   DRIVER(name, loss, BY_WEIGHTS(name, LOCAL(want_loss)))                                           \
   DRIVER(name, sum_grad, BY_WEIGHTS(name, LOCAL(want_sum) | LOCAL(want_grad)))                     \
-  /* Those that are written by lines are by the kernel that forms sums, too. */                    \
-  ALWAYS_INLINE int64_t KERNEL(name, gradients)(ARGUMENTS) {                                       \
-    fl_sum none = {0, 0};                                                                          \
-    (void)sums;                                                                                    \
-    if (IN_LANES && (light) && past && !w_step)                                                    \
-      return KERNEL(name, sum_grad)(n, following, seen, y_true, y_pred, weight, w_step, params,    \
-                                    scale, out0, out1, past, &none);                               \
-    return BY_WEIGHTS(name, LOCAL(want_grad));                                                     \
-  }                                                                                                \
-  DRIVER(name, grad, KERNEL(name, gradients)(PASS))                                                \
+  DRIVER(name, grad, BY_WEIGHTS(name, LOCAL(want_grad)))                                           \
   DRIVER(name, loss_grad, ALWAYS(name, LOCAL(want_loss) | LOCAL(want_grad) | LOCAL(weighted)))     \
   DRIVER(name, grad_hess, ALWAYS(name, LOCAL(want_grad) | LOCAL(want_hess) | LOCAL(weighted)))
 
