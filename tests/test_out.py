@@ -292,7 +292,7 @@ def test_large_outputs_are_those_of_their_parts(
     """Cheap losses write lines past the caches, others blocks, and parts what a cache keeps."""
     loss = fl.get(name)
     n = (32 << 20) // np.dtype(dtype).itemsize + 1029
-    y, z, _ = sample(BY_NAME[name], dtype, (n,))
+    y, z, w = sample(BY_NAME[name], dtype, (n,))
     grad, both, hess = (np.full(n + offset, 7, dtype)[offset:] for _ in range(3))
     loss.grad(y, z, out=grad, reduction="sum")
     value, _ = loss.value_and_grad(y, z, out=both, reduction="sum")
@@ -306,6 +306,14 @@ def test_large_outputs_are_those_of_their_parts(
     np.testing.assert_array_equal(few[0], grad[part])
     np.testing.assert_array_equal(few[1], hess[part])
     np.testing.assert_array_equal(loss(y[part], z[part], reduction="none"), losses[part])
+    np.testing.assert_array_equal(loss.value_and_grad(y, z, reduction="none"), [losses, grad])
+    value, _ = loss.value_and_grad(y, z, sample_weight=w, out=both, reduction="sum")
+    assert value == loss(y, z, sample_weight=w, reduction="sum")
+    loss.grad(y, z, sample_weight=w, out=grad, reduction="sum")
+    loss(y, z, sample_weight=w, out=losses, reduction="none")
+    few = loss.value_and_grad(y[part], z[part], sample_weight=w[part], reduction="none")
+    np.testing.assert_array_equal(few, [losses[part], grad[part]])
+    np.testing.assert_array_equal(both, grad)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])

@@ -13,8 +13,11 @@
 #define FL_BLOCK 1024
 /* Bytes that a processor fetches at once. */
 #define FL_LINE 64
-/* Bytes from what is computed to what is asked for meanwhile. */
-#define FL_AHEAD 4096
+/* Bytes from what is computed to what is asked for meanwhile: from memory, or where so little
+ * follows that the second cache holds it. */
+#define FL_AHEAD 2048
+#define FL_AHEAD_IN_CACHE 512
+#define FL_IN_CACHE (1 << 20)
 /* Bytes from rows that are written, and from rows of which a class is read, to those that are asked
  * for meanwhile: results come into the second cache as operands do. Asked for to be written, they
  * would come into the first, too, and take up to 1.6 times as long. */

@@ -98,7 +98,10 @@ ALWAYS_INLINE void LOCAL(fetch)(ptrdiff_t n, const T *x, ptrdiff_t ahead) {
 /* How far ahead, where so many elements follow; where another loop takes the whole block first, a
  * block. */
 ALWAYS_INLINE ptrdiff_t LOCAL(ahead)(ptrdiff_t following, int whole_blocks) {
-  return following <= 0 ? 0 : whole_blocks ? FL_BLOCK : FL_AHEAD / (ptrdiff_t)sizeof(T);
+  const ptrdiff_t size = sizeof(T);
+  if (following <= 0) return 0;
+  if (whole_blocks) return FL_BLOCK;
+  return (following * size < FL_IN_CACHE ? FL_AHEAD_IN_CACHE : FL_AHEAD) / size;
 }
 
 /* Adds up FL_LANES numbers, half onto half. */
