@@ -68,6 +68,12 @@ ALWAYS_INLINE ptrdiff_t LOCAL(to_next_tile)(const fl_tile *tile, const fl_rows *
   return tile->count * x->step * (ptrdiff_t)sizeof(T);
 }
 
+/* Where no maximum is looked for first, the next tile begins with arithmetic: its first rows are
+ * asked for some time before. */
+ALWAYS_INLINE ptrdiff_t LOCAL(into_next_tile)(const fl_tile *tile, const fl_rows *x) {
+  return LOCAL(to_next_tile)(tile, x) + FL_AHEAD / 2;
+}
+
 /* Across, where results are written class by class: more lines than these wait for each other. */
 ALWAYS_INLINE ptrdiff_t LOCAL(to_classes_ahead)(const fl_rows *x) {
   return 4 * x->step * (ptrdiff_t)sizeof(T);
@@ -995,8 +1001,9 @@ ALWAYS_INLINE void LOCAL(give_own)(const fl_matrix *to, ptrdiff_t row, const I *
         const T *weight = (const T *)tile->class_weight + first;                                   \
         const I class = (I)(tile->first + first);                                                  \
         const size_t turn = LOCAL(turn_of)(first);                                                 \
-        LOCAL(prefetch)(z_row.body + first, LOCAL(to_next_tile)(tile, &tile->z));                  \
-        if (HAS_Y(kind)) LOCAL(prefetch)(y_row.body + first, LOCAL(to_next_tile)(tile, &tile->y)); \
+        LOCAL(prefetch)(z_row.body + first, LOCAL(into_next_tile)(tile, &tile->z));                \
+        if (HAS_Y(kind))                                                                           \
+          LOCAL(prefetch)(y_row.body + first, LOCAL(into_next_tile)(tile, &tile->y));              \
         SIMD for (int j = 0; j < FL_LANES; j++) {                                                  \
           T loss, grad, hess;                                                                      \
           const I unusual =                                                                        \
@@ -1035,8 +1042,8 @@ ALWAYS_INLINE void LOCAL(give_own)(const fl_matrix *to, ptrdiff_t row, const I *
     for (ptrdiff_t first = 0; first < tile->classes; first += FL_LANES) {                          \
       const T *z = LOCAL(vector)(z_row, first), *y = LOCAL(vector)(y_row, first);                  \
       T *terms = (T *)tile->e + first;                                                             \
-      LOCAL(prefetch)(z_row.body + first, LOCAL(to_next_tile)(tile, &tile->z));                    \
-      LOCAL(prefetch)(y_row.body + first, LOCAL(to_next_tile)(tile, &tile->y));                    \
+      LOCAL(prefetch)(z_row.body + first, LOCAL(into_next_tile)(tile, &tile->z));                  \
+      LOCAL(prefetch)(y_row.body + first, LOCAL(into_next_tile)(tile, &tile->y));                  \
       SIMD for (int j = 0; j < FL_LANES; j++) {                                                    \
         T grad, hess;                                                                              \
         const I unusual = KERNEL(name, element)(FL_PLAIN, special, z[j], y[j], 0, 0, 1, 1, 0, 0,   \
