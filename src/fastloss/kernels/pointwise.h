@@ -24,12 +24,12 @@ enum {
 
 /* A kernel of a multiple of FL_LANES elements, or of less where its operands are filled up; and one
  * of any number, whose results may go past the caches. */
-#define DRIVER(name, mode, run)                                                       \
-  static NOT_INLINE int64_t KERNEL(name, mode)(ARGUMENTS) { return run; }             \
-  static int64_t KERNEL(name, run_##mode)(ARGUMENTS) {                                \
-    const int held = past && !KERNEL(name, streams);                                  \
-    return n % FL_LANES || held ? LOCAL(run_in_parts)(KERNEL(name, mode), held, PASS) \
-                                : KERNEL(name, mode)(PASS);                           \
+#define DRIVER(name, mode, run)                                                         \
+  static NOT_INLINE int64_t KERNEL(name, mode)(ARGUMENTS) { return run; }               \
+  static int64_t KERNEL(name, run_##mode)(ARGUMENTS) {                                  \
+    const int holds = past && !KERNEL(name, streams);                                   \
+    return n % FL_LANES || holds ? LOCAL(run_in_parts)(KERNEL(name, mode), holds, PASS) \
+                                 : KERNEL(name, mode)(PASS);                            \
   }
 #define ALWAYS(name, what) KERNEL(name, blocks)(what, PASS)
 #define BY_WEIGHTS(name, what) \
@@ -237,19 +237,19 @@ ALWAYS_INLINE void LOCAL(fill_up)(ptrdiff_t n, const T *x, T *lanes) {
 /* Runs a kernel block by block, if its results are held back on their way past the caches; and
  * apart from the others the last elements, if they fill no lanes, on copies of their operands that
  * are filled up, into results with room. */
-static NOT_INLINE int64_t LOCAL(run_in_parts)(fl_pointwise_fn *kernel, int held, ARGUMENTS) {
-  const ptrdiff_t rest = n % FL_LANES, whole = n - rest, most = held ? FL_BLOCK : whole;
+static NOT_INLINE int64_t LOCAL(run_in_parts)(fl_pointwise_fn *kernel, int holds, ARGUMENTS) {
+  const ptrdiff_t rest = n % FL_LANES, whole = n - rest, most = holds ? FL_BLOCK : whole;
   const T *y = y_true, *z = y_pred, *w = weight;
   T filled[3][FL_LANES], result[2][FL_BLOCK], *const out[2] = {out0, out1};
   int64_t flags = 0;
   for (ptrdiff_t start = 0, part; start < whole; start += part) {
     T *to[2];
-    for (int i = 0; i < 2; i++) to[i] = out[i] && held ? result[i] : out[i];
+    for (int i = 0; i < 2; i++) to[i] = out[i] && holds ? result[i] : out[i];
     part = whole - start < most ? whole - start : most;
     flags |= kernel(part, whole - start - part + following, seen | flags, y + start, z + start,
-                    w + w_step * start, w_step, params, scale, to[0], to[1], past && !held, sums);
+                    w + w_step * start, w_step, params, scale, to[0], to[1], past && !holds, sums);
     for (int i = 0; i < 2; i++)
-      if (out[i] && held) LOCAL(put_past)(part, out[i] + start, to[i]);
+      if (out[i] && holds) LOCAL(put_past)(part, out[i] + start, to[i]);
   }
   if (rest == 0) return flags;
   LOCAL(fill_up)(rest, y + whole, filled[0]);
