@@ -246,8 +246,9 @@ static NOT_INLINE int64_t LOCAL(run_in_parts)(fl_pointwise_fn *kernel, int holds
     T *to[2];
     for (int i = 0; i < 2; i++) to[i] = out[i] && holds ? result[i] : out[i];
     part = whole - start < most ? whole - start : most;
-    flags |= kernel(part, whole - start - part + following, seen | flags, y + start, z + start,
-                    w + w_step * start, w_step, params, scale, to[0], to[1], past && !holds, sums);
+    flags |=
+        kernel(part, whole - start - part + following, seen | flags, y + start, z + start,
+               w_step ? w + start : w, w_step, params, scale, to[0], to[1], past && !holds, sums);
     for (int i = 0; i < 2; i++)
       if (out[i] && holds) LOCAL(put_past)(part, out[i] + start, to[i]);
   }
