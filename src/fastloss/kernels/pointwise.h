@@ -432,7 +432,7 @@ static NOT_INLINE int64_t LOCAL(run_in_parts)(fl_pointwise_fn *kernel, int holds
         const T yi = margins && !special ? 2 * y[i] - 1 : y[i];                                    \
         e[i] = KERNEL(name, prior)(yi, z[i]);                                                      \
       }                                                                                            \
-    /* The commonest mode has a loop for results that go past the caches, and another one. */      \
+    /* Of the commonest mode one loop, whether past the caches or not, takes longer in them. */    \
     const int streams = KERNEL(name, streams) && what & LOCAL(want_results);                       \
     const int usual = kind != LOCAL(finite) || special;                                            \
     const int two_loops = streams && usual && what == (LOCAL(want_sum) | LOCAL(want_grad));        \

@@ -71,7 +71,8 @@ ALWAYS_INLINE ptrdiff_t LOCAL(to_next_tile)(const fl_tile *tile, const fl_rows *
 /* Where no maximum is looked for first, the next tile begins with arithmetic: its first rows are
  * asked for some time before. */
 ALWAYS_INLINE ptrdiff_t LOCAL(into_next_tile)(const fl_tile *tile, const fl_rows *x) {
-  return LOCAL(to_next_tile)(tile, x) + FL_AHEAD / 2;
+  const ptrdiff_t earlier = 1024; /* bytes */
+  return LOCAL(to_next_tile)(tile, x) + earlier;
 }
 
 /* Across, where results are written class by class: more lines than these wait for each other. */
