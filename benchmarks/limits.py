@@ -28,6 +28,8 @@ from fastloss._losses import UNIT
 
 # Arrays of a case that together have as many bytes are in no cache.
 IN_MEMORY = 50_000_000
+# Bytes that the compiled loops ask for ahead: what is best depends on the processor.
+AHEAD = (512, 4096)
 
 
 def limits(case: Case, y: Array, z: Array, threads: int, pool: ThreadPoolExecutor) -> list[Call]:
@@ -138,9 +140,9 @@ def with_c(y: Array, z: Array, out: Array | None, threads: int) -> list[Call]:
     arguments = [ctypes.c_void_p(x.ctypes.data) for x in arrays]
     size = ctypes.c_ssize_t(z.size)
 
-    def call(way: str) -> Call:
+    def call(way: str, ahead: ctypes.c_size_t) -> Call:
         function = getattr(library, f"{way}_{type_}")
         function.restype = ctypes.c_double if out is None else None
-        return lambda: (function(*arguments, size, threads), arrays)
+        return lambda: (function(*arguments, size, threads, ahead), arrays)
 
-    return [call(way) for way in ways]
+    return [call(way, ctypes.c_size_t(ahead)) for way in ways for ahead in AHEAD]

@@ -68,12 +68,8 @@ cdef extern from "fastloss.h" nogil:
         double value, error
     void fl_sum_add(fl_sum *s, double x)
     double fl_sum_result(fl_sum s)
-    ctypedef int64_t fl_pointwise_fn(
-        ptrdiff_t n, ptrdiff_t following, int64_t seen, const void *y, const void *z, const void *w,
-        ptrdiff_t w_step, const double *params, double scale, void *out0, void *out1, fl_sum *sums)
     ctypedef struct fl_pointwise:
         const char *name
-        fl_pointwise_fn *run[7]
     ctypedef struct fl_rowwise:
         const char *name
     ctypedef void fl_load_fn(

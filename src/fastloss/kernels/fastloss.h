@@ -13,11 +13,6 @@
 #define FL_BLOCK 1024
 /* Bytes that a processor fetches at once. */
 #define FL_LINE 64
-/* Bytes from what is computed to what is asked for meanwhile: from memory, or where so little
- * follows that the second cache holds it. */
-#define FL_AHEAD 2048
-#define FL_AHEAD_IN_CACHE 512
-#define FL_IN_CACHE (1 << 20)
 /* Bytes from rows that are written, and from rows of which a class is read, to those that are asked
  * for meanwhile: results come into the second cache as operands do. Asked for to be written, they
  * would come into the first, too, and take up to 1.6 times as long. */
@@ -86,12 +81,12 @@ static inline double fl_sum_result(fl_sum s) {
 }
 
 /* y, z, out0 and out1 hold n contiguous elements of the table's dtype; out0 and out1 may be y, z
- * or w. Where others follow that the caller takes next, they are asked for meanwhile; `seen` are
- * flags of those before, which tell what labels to expect. w holds n weights if w_step is 1, and
+ * or w. What lies `ahead` elements of y, z and w is asked for meanwhile, if it is not 0; `seen` are
+ * flags of what was before, which tell what labels to expect. w holds n weights if w_step is 1, and
  * FL_BLOCK weights used over and over if it is 0. Of the FL_MAX_PARAMS params those that a loss has
  * not are 0. Results that begin with a multiple of 16 bytes may be written past the caches. sums[0]
  * collects losses, sums[1] weights. Returns flags. */
-typedef int64_t fl_pointwise_fn(ptrdiff_t n, ptrdiff_t following, int64_t seen, const void *y,
+typedef int64_t fl_pointwise_fn(ptrdiff_t n, ptrdiff_t ahead, int64_t seen, const void *y,
                                 const void *z, const void *w, ptrdiff_t w_step,
                                 const double *params, double scale, void *out0, void *out1,
                                 int past, fl_sum *sums);
@@ -223,7 +218,7 @@ typedef struct {
   int pointwise_count, rowwise_count;
   /* [dtype][source][byte-swapped] */
   fl_load_fn *const (*load)[FL_SOURCES][2];
-  double (*total[FL_DTYPES])(ptrdiff_t n, ptrdiff_t following, const void *x);
+  double (*total[FL_DTYPES])(ptrdiff_t n, ptrdiff_t ahead, const void *x);
   /* See exactsum.h: the steps of an exact sum of n <= FL_BLOCK elements. */
   int (*extract[FL_DTYPES])(ptrdiff_t n, const void *x, double s, double *sums);
   double (*magnitude[FL_DTYPES])(ptrdiff_t n, const void *x);
@@ -255,6 +250,9 @@ int fl_compiled(const fl_table **tables);
 
 /* How many of these, from the lowest on, this processor and operating system can run. */
 int fl_runnable(void);
+
+/* Bytes from what a pointwise kernel computes to what it should ask for meanwhile, here. */
+ptrdiff_t fl_bytes_ahead(void);
 
 /* Reads class labels of any dtype as int64, negative where they cannot be a class. */
 typedef void fl_label_fn(int64_t *dst, const char *src, ptrdiff_t stride, ptrdiff_t n);

@@ -402,14 +402,19 @@ int fl_needs_scratch(const fl_plan *plan) {
   return 0;
 }
 
+/* How far ahead a kernel asks for operands, where so many elements follow. */
+static ptrdiff_t ahead_of(const fl_plan *plan, ptrdiff_t following) {
+  return following > 0 ? fl_bytes_ahead() / (ptrdiff_t)item_size(plan) : 0;
+}
+
 /* Where nothing is converted: the kernel makes the blocks. */
 static int64_t run_direct(const fl_plan *plan, ptrdiff_t start, ptrdiff_t stop, fl_sum *sums) {
   const ptrdiff_t bytes = start * (ptrdiff_t)item_size(plan);
   const int results = outputs(plan->mode);
   return plan->pointwise->run[plan->mode](
-      stop - start, plan->size - stop, 0, plan->y.data + bytes, plan->z.data + bytes,
-      plan->weighted ? plan->w.data + bytes : ones(plan->dtype), plan->weighted, plan->params,
-      plan->scale, results > 0 ? plan->out[0].data + bytes : NULL,
+      stop - start, ahead_of(plan, plan->size - stop), 0, plan->y.data + bytes,
+      plan->z.data + bytes, plan->weighted ? plan->w.data + bytes : ones(plan->dtype),
+      plan->weighted, plan->params, plan->scale, results > 0 ? plan->out[0].data + bytes : NULL,
       results > 1 ? plan->out[1].data + bytes : NULL, streams(plan), sums);
 }
 
@@ -439,8 +444,8 @@ static int64_t run_pointwise(const fl_plan *plan, ptrdiff_t start, ptrdiff_t sto
     void *out[2] = {NULL, NULL};
     for (int i = 0; i < results; i++)
       out[i] = plan->out[i].direct ? plan->out[i].data + at * size : (char *)buffer.out[i];
-    flags |= kernel(n, plan->size - at - n, flags, y, z, w, plan->weighted, plan->params,
-                    plan->scale, out[0], out[1], streams(plan), sums);
+    flags |= kernel(n, ahead_of(plan, plan->size - at - n), flags, y, z, w, plan->weighted,
+                    plan->params, plan->scale, out[0], out[1], streams(plan), sums);
     for (int i = 0; i < results; i++)
       if (!plan->out[i].direct) store(plan, &plan->out[i], at, n, out[i]);
   }
@@ -459,8 +464,8 @@ int64_t fl_run_reduced(const fl_plan *plan, ptrdiff_t kept, ptrdiff_t start, ptr
     const void *y = operand_at(plan, &plan->y, at, n, buffer.y);
     const void *z = operand_at(plan, &plan->z, at, n, buffer.z);
     const void *w = weights_at(plan, at, n, buffer.w);
-    flags |= kernel(n, plan->size - at - n, flags, y, z, w, plan->weighted, plan->params, 1,
-                    buffer.out[0], buffer.out[1], 0, NULL);
+    flags |= kernel(n, ahead_of(plan, plan->size - at - n), flags, y, z, w, plan->weighted,
+                    plan->params, 1, buffer.out[0], buffer.out[1], 0, NULL);
     for (int i = 0; i < outputs(plan->mode); i++) {
       ptrdiff_t element = at % kept;
       for (ptrdiff_t j = 0; j < n; j++) {
@@ -1359,7 +1364,7 @@ void fl_run_weights(const fl_plan *plan, ptrdiff_t start, ptrdiff_t stop, void *
       w = weights_at(plan, at, n, scratch); /* which is NULL if they are used as they lie */
     }
     const ptrdiff_t rest = plan->rowwise ? 0 : n % FL_LANES; /* a sum of its own, as in kernels */
-    fl_sum_add(sum, plan->table->total[plan->dtype](n - rest, following, w));
+    fl_sum_add(sum, plan->table->total[plan->dtype](n - rest, ahead_of(plan, following), w));
     if (rest)
       fl_sum_add(sum, plan->table->total[plan->dtype](
                           rest, 0, (const char *)w + (size_t)(n - rest) * item_size(plan)));

@@ -16,11 +16,10 @@ enum {
 };
 
 #define ARGUMENTS                                                                           \
-  ptrdiff_t n, ptrdiff_t following, int64_t seen, const void *y_true, const void *y_pred,   \
+  ptrdiff_t n, ptrdiff_t ahead, int64_t seen, const void *y_true, const void *y_pred,       \
       const void *weight, ptrdiff_t w_step, const double *params, double scale, void *out0, \
       void *out1, int past, fl_sum *sums
-#define PASS \
-  n, following, seen, y_true, y_pred, weight, w_step, params, scale, out0, out1, past, sums
+#define PASS n, ahead, seen, y_true, y_pred, weight, w_step, params, scale, out0, out1, past, sums
 
 /* A kernel of a multiple of FL_LANES elements, or of less where its operands are filled up; and one
  * of any number, whose results may go past the caches. */
@@ -95,15 +94,6 @@ ALWAYS_INLINE void LOCAL(fetch)(ptrdiff_t n, const T *x, ptrdiff_t ahead) {
   ASK_FOR(n, x, (uintptr_t)ahead * sizeof(T), 3);
 }
 
-/* How far ahead, where so many elements follow; where another loop takes the whole block first, a
- * block. */
-ALWAYS_INLINE ptrdiff_t LOCAL(ahead)(ptrdiff_t following, int whole_blocks) {
-  const ptrdiff_t size = sizeof(T);
-  if (following <= 0) return 0;
-  if (whole_blocks) return FL_BLOCK;
-  return (following * size < FL_IN_CACHE ? FL_AHEAD_IN_CACHE : FL_AHEAD) / size;
-}
-
 /* Adds up FL_LANES numbers, half onto half. */
 #define SUM_OF_LANES(name, type)                                              \
   ALWAYS_INLINE type LOCAL(name)(const type *lanes) {                         \
@@ -119,9 +109,9 @@ SUM_OF_LANES(fold_lanes, T)
 
 /* Sums of n <= FL_BLOCK elements, and of their products, in double. Elements FL_LANES apart share a
  * lane, whatever the vectors are: a compiler has nothing to choose. */
-static NOT_INLINE double LOCAL(total)(ptrdiff_t n, ptrdiff_t following, const void *x_) {
+static NOT_INLINE double LOCAL(total)(ptrdiff_t n, ptrdiff_t ahead, const void *x_) {
   const T *x = x_;
-  const ptrdiff_t whole = n / FL_LANES * FL_LANES, ahead = LOCAL(ahead)(following, 0);
+  const ptrdiff_t whole = n / FL_LANES * FL_LANES;
   double lanes[FL_LANES] = {0};
   for (ptrdiff_t i = 0; i < whole; i += FL_LANES) {
     LOCAL(fetch)(FL_LANES, x + i, ahead);
@@ -246,9 +236,8 @@ static NOT_INLINE int64_t LOCAL(run_in_parts)(fl_pointwise_fn *kernel, int holds
     T *to[2];
     for (int i = 0; i < 2; i++) to[i] = out[i] && holds ? result[i] : out[i];
     part = whole - start < most ? whole - start : most;
-    flags |=
-        kernel(part, whole - start - part + following, seen | flags, y + start, z + start,
-               w_step ? w + start : w, w_step, params, scale, to[0], to[1], past && !holds, sums);
+    flags |= kernel(part, ahead, seen | flags, y + start, z + start, w_step ? w + start : w, w_step,
+                    params, scale, to[0], to[1], past && !holds, sums);
     for (int i = 0; i < 2; i++)
       if (out[i] && holds) LOCAL(put_past)(part, out[i] + start, to[i]);
   }
@@ -495,10 +484,10 @@ static NOT_INLINE int64_t LOCAL(run_in_parts)(fl_pointwise_fn *kernel, int holds
     int special = margins && !(seen & FL_SAW_ZERO) && LOCAL(look_like_signs)(n, y);                \
     I flags = 0;                                                                                   \
     (void)shows, (void)may_repeat;                                                                 \
+    /* Another loop takes whole blocks first. */                                                   \
+    if (ahead && (has_prior || kind == LOCAL(labels))) ahead = FL_BLOCK;                           \
     for (ptrdiff_t start = 0; start < n; start += FL_BLOCK) {                                      \
       const ptrdiff_t length = n - start < FL_BLOCK ? n - start : FL_BLOCK;                        \
-      const ptrdiff_t ahead =                                                                      \
-          LOCAL(ahead)(n - start - length + following, has_prior || kind == LOCAL(labels));        \
       if (!margins) special = (condition);                                                         \
       I found = LOCAL(doubt);                                                                      \
       for (int checked = in_place; found & LOCAL(doubt); checked = 1) {                            \
