@@ -443,7 +443,7 @@ ALWAYS_INLINE void KERNEL(softmax, exponentials_along)(int infinite, const fl_ti
   ASSUME(block < stop);
   for (ptrdiff_t first = block; first < stop; first += FL_LANES) {
     const T *z = LOCAL(vector)(z_row, first);
-    LOCAL(prefetch)(z, LOCAL(to_next_tile)(tile, &tile->z));
+    LOCAL(prefetch)(z_row.body + first, LOCAL(to_next_tile)(tile, &tile->z));
     KERNEL(softmax, exponentials_of)(infinite, LOCAL(turn_of)(first), z, max, e + first, sums,
                                      found);
   }
@@ -482,7 +482,7 @@ ALWAYS_INLINE void KERNEL(softmax, terms_along)(int infinite, int kind, const fl
   ASSUME(block < stop);
   for (ptrdiff_t first = block; first < stop; first += FL_LANES) {
     const T *z = LOCAL(vector)(z_row, first), *y = LOCAL(vector)(y_row, first);
-    if (HAS_Y(kind)) LOCAL(prefetch)(y, LOCAL(to_next_tile)(tile, &tile->y));
+    if (HAS_Y(kind)) LOCAL(prefetch)(y_row.body + first, LOCAL(to_next_tile)(tile, &tile->y));
     KERNEL(softmax, targets_of)(infinite, kind, tile, row, first, z, y, seen, gaps, totals);
   }
   SIMD for (int j = 0; j < FL_LANES; j++) terms[j] = gaps[0][j] + gaps[1][j],
@@ -800,7 +800,7 @@ ALWAYS_INLINE void KERNEL(softmax, derive_along)(int kind, fl_tile *tile) {
       const T *e = (const T *)tile->e + i * tile->e_step + first;
       const I class = (I)(tile->first + first);
       T *grad = LOCAL(vector)(grad_row, first);
-      LOCAL(prefetch)(grad, FL_ROWS_AHEAD);
+      LOCAL(prefetch)(grad_row.body + first, FL_ROWS_AHEAD);
       SIMD for (int j = 0; j < FL_LANES; j++) {
         const T t = kind == FL_SPARSE
                         ? 0
