@@ -490,6 +490,14 @@ ALWAYS_INLINE void KERNEL(softmax, terms_along)(int infinite, int kind, const fl
                                           seen_[j] = seen[j];
 }
 
+ALWAYS_INLINE void KERNEL(softmax, terms_of_row)(int kind, const fl_tile *tile, ptrdiff_t i,
+                                                 ptrdiff_t block, I *seen, T *terms, T *targets) {
+  if (((const T *)tile->max)[tile->row + i] == INF)
+    KERNEL(softmax, terms_along)(1, kind, tile, i, block, seen, terms, targets);
+  else
+    KERNEL(softmax, terms_along)(0, kind, tile, i, block, seen, terms, targets);
+}
+
 /* Terms and targets of class k of FL_LANES rows. */
 ALWAYS_INLINE void KERNEL(softmax, targets_across)(int kind, const fl_tile *tile, ptrdiff_t k,
                                                    ptrdiff_t from, I *seen, T *terms, T *targets) {
@@ -619,6 +627,9 @@ ALWAYS_INLINE void KERNEL(softmax, accumulate_along)(int kind, fl_tile *tile) {
   COUNT tops[FL_ALONG_ROWS][FL_LANES];
   I seen[FL_LANES] = {0};
   const T *max = (const T *)tile->max + tile->row;
+  /* Targets are asked for as fast as they are added up: of a row at a time, if there are registers
+   * for the constants of both loops. */
+  const int row_by_row = VECTOR_BYTES == 64;
   for (ptrdiff_t i = 0; i < tile->count; i++)
     SIMD for (int j = 0; j < FL_LANES; j++) tops[i][j] = 0;
   for (ptrdiff_t block = 0, at = 0; block < tile->classes; block += FL_FOLD, at += tile->count) {
@@ -627,12 +638,11 @@ ALWAYS_INLINE void KERNEL(softmax, accumulate_along)(int kind, fl_tile *tile) {
         KERNEL(softmax, exponentials_along)(1, tile, i, block, tops[i], lanes[at + i]);
       else
         KERNEL(softmax, exponentials_along)(0, tile, i, block, tops[i], lanes[at + i]);
+      if (kind != FL_SPARSE && row_by_row)
+        KERNEL(softmax, terms_of_row)(kind, tile, i, block, seen, terms[at + i], targets[at + i]);
     }
-    for (ptrdiff_t i = 0; i < tile->count && kind != FL_SPARSE; i++)
-      if (max[i] == INF)
-        KERNEL(softmax, terms_along)(1, kind, tile, i, block, seen, terms[at + i], targets[at + i]);
-      else
-        KERNEL(softmax, terms_along)(0, kind, tile, i, block, seen, terms[at + i], targets[at + i]);
+    for (ptrdiff_t i = 0; i < tile->count && kind != FL_SPARSE && !row_by_row; i++)
+      KERNEL(softmax, terms_of_row)(kind, tile, i, block, seen, terms[at + i], targets[at + i]);
   }
   for (ptrdiff_t i = 0; i < tile->count; i++) all_tops[i] += LOCAL(count)(tops[i]);
   LOCAL(add_lanes)(tile, tile->sum, tile->sum_lo, lanes);
