@@ -121,7 +121,8 @@ typedef enum { FL_ACROSS, FL_PLANES, FL_ALONG, FL_LAYOUTS } fl_layout;
 typedef struct {
   void *body, *tail;
   ptrdiff_t step, tail_step;
-  ptrdiff_t ahead; /* across: bytes from an element to what is to be fetched meanwhile */
+  ptrdiff_t ahead; /* across: bytes from an element to what is to be fetched meanwhile, */
+  int in_rows;     /* which lies row by row, a vector after the other */
   int past;        /* planes: each begins with a multiple of 16 bytes, and is written past the
                       caches */
 } fl_rows;

@@ -34,7 +34,7 @@ static fl_dtype dtype_of_terms(const fl_fold *fold) {
 void *fl_fold_scratch_new(const fl_fold *fold) {
   fold_scratch *own;
   const size_t size = sizeof *own + (size_t)fold->losses * sizeof own->of_loss[0];
-  own = fl_aligned_new(size);
+  own = fl_own_new(size);
   if (!own) return NULL;
   int ready = 1;
   own->dtype_of_terms = dtype_of_terms(fold);

@@ -71,7 +71,7 @@ static void add_level(const fl_group_sums *sums, four *x) {
 fl_group_sums *fl_group_sums_new(const fl_table *table, fl_dtype dtype, int columns,
                                  ptrdiff_t groups) {
   const int count = columns / 4 + 1; /* with a column for the rows */
-  fl_group_sums *sums = fl_aligned_new(sizeof *sums + (size_t)count * sizeof(four));
+  fl_group_sums *sums = fl_own_new(sizeof *sums + (size_t)count * sizeof(four));
   if (!sums) return NULL;
   memset(sums, 0, sizeof *sums + (size_t)count * sizeof(four));
   sums->table = table;
@@ -89,7 +89,7 @@ fl_group_sums *fl_group_sums_new(const fl_table *table, fl_dtype dtype, int colu
       sums->ones[i] = 1;
   }
   const size_t length = length_of(sums);
-  sums->memory = fl_aligned_new((size_t)count * FL_LEVELS * length * sizeof *sums->memory);
+  sums->memory = fl_own_new((size_t)count * FL_LEVELS * length * sizeof *sums->memory);
   if (!sums->memory) {
     fl_group_sums_free(sums);
     return NULL;

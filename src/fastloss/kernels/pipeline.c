@@ -130,7 +130,7 @@ static scratch_head *head_of(void *scratch) { return (scratch_head *)((char *)sc
 
 void *fl_scratch_new(const fl_plan *plan) {
   const size_t size = scratch_size(plan);
-  scratch_head *head = fl_aligned_new(FL_LINE + size);
+  scratch_head *head = fl_own_new(FL_LINE + size);
   if (!head) return NULL;
   head->size = size;
   return (char *)head + FL_LINE;
@@ -518,13 +518,13 @@ static int asks_for_rows(const fl_plan *plan, const fl_tile *tile, ptrdiff_t cla
          plan->size * row_stride >= ROWS_BYTES;
 }
 
-/* Converts the tile's classes of rows start .. start + n - 1 into planes. Asks for the next tile
- * meanwhile, a few rows at a time, which the memory brings while this one is computed. */
+/* Converts the tile's classes of rows start .. start + n - 1 into planes. Rows of another dtype are
+ * asked for meanwhile, a few of the next tile at a time. */
 static void load_tile(const fl_plan *plan, const fl_operand *from, ptrdiff_t class_stride,
                       ptrdiff_t start, ptrdiff_t n, const fl_tile *tile, void *to) {
   const int last = plan->ndim - 1;
   const ptrdiff_t size = (ptrdiff_t)item_size(plan), row_stride = from->strides[last], whole = n;
-  const int asks = asks_for_rows(plan, tile, class_stride, row_stride);
+  const int asks = !from->native && asks_for_rows(plan, tile, class_stride, row_stride);
   char *dst = to;
   position at;
   seek(plan, start, &at);
@@ -546,6 +546,21 @@ static void load_tile(const fl_plan *plan, const fl_operand *from, ptrdiff_t cla
     n -= rows;
     advance(plan, &at, 1, rows);
   }
+}
+
+/* Has rows that follow those of the tile, which are in a buffer, asked for while it is computed,
+ * line by line, as the memory brings them: so far ahead that it has the time. */
+static void ask_for_next_rows(const fl_plan *plan, const fl_operand *from, ptrdiff_t class_stride,
+                              ptrdiff_t start, ptrdiff_t n, const fl_tile *tile, fl_rows *x) {
+  const ptrdiff_t row_stride = from->strides[plan->ndim - 1];
+  if (!from->native || !asks_for_rows(plan, tile, class_stride, row_stride)) return;
+  const ptrdiff_t ahead = n * ceil_div(TILE_ELEMENTS, n * plan->classes);
+  position at;
+  seek(plan, start, &at);
+  if (!has_more(plan, &at, ahead + n)) return;
+  const char *next = from->data + offset(plan, from->strides, &at) + ahead * row_stride;
+  x->ahead = (ptrdiff_t)((uintptr_t)next - (uintptr_t)x->body);
+  x->in_rows = 1;
 }
 
 static void store_tile(const fl_plan *plan, int which, ptrdiff_t start, ptrdiff_t n,
@@ -780,6 +795,10 @@ static int64_t run_across(const fl_plan *plan, ptrdiff_t start, ptrdiff_t n,
           tile.y = planes_at(plan, &plan->y, plan->y_class, start, n, &tile, step, buffer->y);
       }
       if (step == SCAN_ACROSS && loss->scan[FL_ACROSS]) loss->scan[FL_ACROSS](&tile);
+      if (step == SCAN_ACROSS && tile.z.body == buffer->z)
+        ask_for_next_rows(plan, &plan->z, plan->z_class, start, n, &tile, &tile.z);
+      if (step == SCAN_ACROSS && dense && tile.y.body == buffer->y)
+        ask_for_next_rows(plan, &plan->y, plan->y_class, start, n, &tile, &tile.y);
       if (step == ACCUMULATE_ACROSS) loss->accumulate[layout][target](&tile);
       if (step != DERIVE_ACROSS) continue;
       tile.grad = result_planes_at(plan, first, start, n, &tile, buffer->grad);

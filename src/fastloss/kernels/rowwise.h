@@ -64,6 +64,13 @@ ALWAYS_INLINE void LOCAL(put)(int past, T *to, const T *from) {
     for (size_t i = 0; i < FL_LANES; i += part) PUT_16_PAST(to + i, from + i);
 }
 
+/* Asks for what lies ahead of class k of FL_LANES rows. */
+ALWAYS_INLINE void LOCAL(prefetch_ahead)(const fl_tile *tile, const fl_rows *x, ptrdiff_t k,
+                                         ptrdiff_t from) {
+  const ptrdiff_t at = x->in_rows ? from * tile->classes + k * FL_LANES : k * x->step + from;
+  LOCAL(prefetch)((const T *)x->body + at, x->ahead);
+}
+
 ALWAYS_INLINE ptrdiff_t LOCAL(to_next_tile)(const fl_tile *tile, const fl_rows *x) {
   return tile->count * x->step * (ptrdiff_t)sizeof(T);
 }
@@ -406,7 +413,7 @@ ALWAYS_INLINE void KERNEL(softmax, exponentials_across)(int infinite, const fl_t
   }
   ASSUME(tile->classes > 0);
   for (ptrdiff_t k = 0; k < tile->classes; k++, z += tile->z.step, e += tile->rows) {
-    LOCAL(prefetch)(z, tile->z.ahead);
+    LOCAL(prefetch_ahead)(tile, &tile->z, k, from);
     SIMD for (int r = 0; r < FL_LANES; r++) {
       const T exponential = KERNEL(softmax, exponential)(infinite, z[r], max[r]);
       const int is_top = z[r] == max[r];
@@ -506,7 +513,7 @@ ALWAYS_INLINE void KERNEL(softmax, targets_across)(int kind, const fl_tile *tile
   const T *y = HAS_Y(kind) ? (const T *)tile->y.body + k * tile->y.step + from : NULL;
   const T weight = ((const T *)tile->class_weight)[k], smoothing = (T)tile->smoothing;
   const I *label = (const I *)tile->label + from, class = (I)(tile->first + k);
-  if (HAS_Y(kind)) LOCAL(prefetch)(y, tile->y.ahead);
+  if (HAS_Y(kind)) LOCAL(prefetch_ahead)(tile, &tile->y, k, from);
   SIMD for (int r = 0; r < FL_LANES; r++) {
     const T yk = HAS_Y(kind) ? y[r] : 0;
     seen[r] |= LOCAL(suspicion)(kind, 1, yk, 0);
@@ -965,8 +972,8 @@ ALWAYS_INLINE void LOCAL(give_own)(const fl_matrix *to, ptrdiff_t row, const I *
       const T *y = (const T *)tile->y.body + k * tile->y.step + from;                              \
       const T weight = ((const T *)tile->class_weight)[k];                                         \
       const I class = (I)(tile->first + k);                                                        \
-      LOCAL(prefetch)(z, tile->z.ahead);                                                           \
-      if (HAS_Y(kind)) LOCAL(prefetch)(y, tile->y.ahead);                                          \
+      LOCAL(prefetch_ahead)(tile, &tile->z, k, from);                                              \
+      if (HAS_Y(kind)) LOCAL(prefetch_ahead)(tile, &tile->y, k, from);                             \
       SIMD for (int r = 0; r < FL_LANES; r++) {                                                    \
         T grad, hess;                                                                              \
         const I unusual = KERNEL(name, element)(                                                   \
