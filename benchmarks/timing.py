@@ -20,6 +20,9 @@ WARM, WARM_CALLS = 1e-3, 3
 # A call that has been timed for this long, and three times at least, takes no more turns.
 ENOUGH = 0.25
 FEWEST = 3
+# The best time of a call is one that it met more than once: a machine has quiet seconds and others.
+# As long as one has met it once only, all take more turns, up to so many times as many.
+CLOSE, CONFIRMED, MOST = 1.03, 3, 3
 # What takes longer is not called once before it is timed.
 LONG = 0.1
 
@@ -39,30 +42,42 @@ def repetitions(call: Call) -> int:
 def best_times(
     calls: dict[str, Call], repeats: int, always: tuple[str, ...] = ()
 ) -> dict[str, float]:
-    """Return the best time of each call in seconds; the calls take turns.
+    """Return the best time of each call in seconds; the calls take `repeats` turns, or more.
 
     Calls whose names begin with one of `always` take every turn, however long they are.
     """
     counts = {name: repetitions(call) for name, call in calls.items()}
-    best, spent = dict.fromkeys(calls, math.inf), dict.fromkeys(calls, 0.0)
-    for turn in range(repeats):
-        for name, call in calls.items():
-            if turn >= FEWEST and spent[name] > ENOUGH and not name.startswith(always):
-                continue
+    times: dict[str, list[float]] = {name: [] for name in calls}
+    for turn in range(MOST * repeats):
+        going_on = [
+            name
+            for name in calls
+            if turn < FEWEST or sum(times[name]) * counts[name] <= ENOUGH or name.startswith(always)
+        ]
+        if turn >= repeats and all(_is_confirmed(times[name]) for name in going_on):
+            break
+        for name in going_on:
             time.sleep(REST)
-            start, calls_made = time.perf_counter(), 0
-            while best[name] < LONG and (
-                calls_made < WARM_CALLS or time.perf_counter() - start < WARM
-            ):
-                call()
-                calls_made += 1
-            start = time.perf_counter()
-            for _ in range(counts[name]):
-                call()
-            taken = time.perf_counter() - start
-            spent[name] += taken
-            best[name] = min(best[name], taken / counts[name])
-    return best
+            best = min(times[name], default=math.inf)
+            times[name].append(_timed(calls[name], counts[name], best))
+    return {name: min(times[name]) for name in calls}
+
+
+def _is_confirmed(times: list[float]) -> bool:
+    least = sorted(times)[:CONFIRMED]
+    return least[-1] <= CLOSE * least[0]
+
+
+def _timed(call: Call, count: int, best: float) -> float:
+    """Return the time of a call, of `count` after some that are not timed."""
+    start, calls_made = time.perf_counter(), 0
+    while best < LONG and (calls_made < WARM_CALLS or time.perf_counter() - start < WARM):
+        call()
+        calls_made += 1
+    start = time.perf_counter()
+    for _ in range(count):
+        call()
+    return (time.perf_counter() - start) / count
 
 
 def pin(threads: int) -> None:

@@ -548,21 +548,6 @@ static void load_tile(const fl_plan *plan, const fl_operand *from, ptrdiff_t cla
   }
 }
 
-/* Has rows that follow those of the tile, which are in a buffer, asked for while it is computed,
- * line by line, as the memory brings them: so far ahead that it has the time. */
-static void ask_for_next_rows(const fl_plan *plan, const fl_operand *from, ptrdiff_t class_stride,
-                              ptrdiff_t start, ptrdiff_t n, const fl_tile *tile, fl_rows *x) {
-  const ptrdiff_t row_stride = from->strides[plan->ndim - 1];
-  if (!from->native || !asks_for_rows(plan, tile, class_stride, row_stride)) return;
-  const ptrdiff_t ahead = n * ceil_div(TILE_ELEMENTS, n * plan->classes);
-  position at;
-  seek(plan, start, &at);
-  if (!has_more(plan, &at, ahead + n)) return;
-  const char *next = from->data + offset(plan, from->strides, &at) + ahead * row_stride;
-  x->ahead = (ptrdiff_t)((uintptr_t)next - (uintptr_t)x->body);
-  x->in_rows = 1;
-}
-
 static void store_tile(const fl_plan *plan, int which, ptrdiff_t start, ptrdiff_t n,
                        const fl_tile *tile, const void *from) {
   const fl_output *to = &plan->out[which];
@@ -739,6 +724,21 @@ static fl_rows planes_at(const fl_plan *plan, const fl_operand *from, ptrdiff_t 
   }
   load_tile(plan, from, class_stride, start, n, tile, buffer);
   return (fl_rows){.body = buffer, .step = tile->rows};
+}
+
+/* Has rows that follow those of the tile, which are in a buffer, asked for while it is computed,
+ * line by line, as the memory brings them: so far ahead that it has the time. */
+static void ask_for_next_rows(const fl_plan *plan, const fl_operand *from, ptrdiff_t class_stride,
+                              ptrdiff_t start, ptrdiff_t n, const fl_tile *tile, fl_rows *x) {
+  const ptrdiff_t row_stride = from->strides[plan->ndim - 1];
+  if (!from->native || !asks_for_rows(plan, tile, class_stride, row_stride)) return;
+  const ptrdiff_t ahead = n * ceil_div(TILE_ELEMENTS, n * plan->classes);
+  if (ahead + n > run_of_rows(plan, start)) return;
+  position at;
+  seek(plan, start, &at);
+  const char *next = from->data + offset(plan, from->strides, &at) + ahead * row_stride;
+  x->ahead = (ptrdiff_t)((uintptr_t)next - (uintptr_t)x->body);
+  x->in_rows = 1;
 }
 
 /* Where planes of an output are formed: in place, or in buffer. */
