@@ -36,12 +36,6 @@ static int x86_level(void) {
   if (!__get_cpuid_count(7, 0, &a, &b, &c, &d) || !(b & AVX2)) return 1;
   return (b & v4) == v4 && (saved & ZMM_STATE) == ZMM_STATE ? 4 : 3;
 }
-
-static int is_from_amd(void) {
-  uint32_t a, name[3];
-  return __get_cpuid(0, &a, &name[0], &name[2], &name[1]) &&
-         memcmp(name, "AuthenticAMD", sizeof name) == 0;
-}
 #endif
 
 int fl_compiled(const fl_table **tables) {
@@ -63,22 +57,27 @@ int fl_runnable(void) {
 #endif
 }
 
-/* Measured on Zen 4, which fetches early enough of its own accord and is held up by more lines that
- * are waited for; and on Xeons. */
-static ptrdiff_t best_distance(void) {
+/* Whether the processor is one of AMD's. Kept, as a virtual machine takes a microsecond to tell. */
+static int is_from_amd(void) {
 #if defined(__x86_64__)
-  if (is_from_amd()) return 512;
+  enum { UNKNOWN, NO, YES };
+  static atomic_int kept = UNKNOWN;
+  int known = atomic_load_explicit(&kept, memory_order_relaxed);
+  if (known == UNKNOWN) {
+    uint32_t a, name[3] = {0};
+    (void)__get_cpuid(0, &a, &name[0], &name[2], &name[1]);
+    known = memcmp(name, "AuthenticAMD", sizeof name) == 0 ? YES : NO;
+    atomic_store_explicit(&kept, known, memory_order_relaxed);
+  }
+  return known == YES;
+#else
+  return 0;
 #endif
-  return 4096;
 }
 
-/* Kept, as a virtual machine takes a microsecond to tell what its processor is. */
-ptrdiff_t fl_bytes_ahead(void) {
-  static atomic_ptrdiff_t kept;
-  ptrdiff_t ahead = atomic_load_explicit(&kept, memory_order_relaxed);
-  if (ahead == 0) {
-    ahead = best_distance();
-    atomic_store_explicit(&kept, ahead, memory_order_relaxed);
-  }
-  return ahead;
-}
+/* Measured on Zen 4, which fetches early enough of its own accord, from its last cache above all,
+ * and is held up by more lines that are waited for; and the distance on Xeons. */
+
+ptrdiff_t fl_bytes_ahead(void) { return is_from_amd() ? 512 : 4096; }
+
+ptrdiff_t fl_bytes_to_ask_for(void) { return (is_from_amd() ? 12 : 2) << 20; }

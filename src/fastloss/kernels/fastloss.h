@@ -255,6 +255,9 @@ int fl_runnable(void);
 /* Bytes from what a pointwise kernel computes to what it should ask for meanwhile, here. */
 ptrdiff_t fl_bytes_ahead(void);
 
+/* Bytes of an operand that is converted from which on it should be asked for, part by part. */
+ptrdiff_t fl_bytes_to_ask_for(void);
+
 /* Reads class labels of any dtype as int64, negative where they cannot be a class. */
 typedef void fl_label_fn(int64_t *dst, const char *src, ptrdiff_t stride, ptrdiff_t n);
 fl_label_fn *fl_label_loader(fl_source source, int swapped);

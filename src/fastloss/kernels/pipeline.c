@@ -358,7 +358,9 @@ static void finish_streams(void) {
 static const void *operand_at(const fl_plan *plan, const fl_operand *x, ptrdiff_t start,
                               ptrdiff_t n, void *buffer) {
   if (x->direct) return x->data + (size_t)start * item_size(plan);
-  load(plan, x, start, n, start + n < plan->size ? n : 0, buffer);
+  const ptrdiff_t bytes = plan->size * magnitude(x->strides[plan->ndim - 1]);
+  const int asks = start + n < plan->size && bytes >= fl_bytes_to_ask_for();
+  load(plan, x, start, n, asks ? n : 0, buffer);
   return buffer;
 }
 
