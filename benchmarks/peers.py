@@ -90,7 +90,9 @@ def measure(
 def arguments_of_command() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--threads", type=int, default=fl.get_num_threads(), metavar="N")
-    parser.add_argument("--repeats", type=int, default=10, metavar="N", help="turns of each call")
+    parser.add_argument(
+        "--repeats", type=int, default=10, metavar="N", help="turns of each call, at least"
+    )
     parser.add_argument(
         "--only",
         default="",
@@ -99,7 +101,9 @@ def arguments_of_command() -> argparse.Namespace:
     )
     parser.add_argument("--dtype", choices=("float32", "float64"), help="both by default")
     parser.add_argument(
-        "--quick", action="store_true", help="float32, one size, three turns, no experiments"
+        "--quick",
+        action="store_true",
+        help="float32, one size, three turns or more, no experiments",
     )
     parser.add_argument(
         "--details", action="store_true", help="every cell behind the goals, not the worst alone"

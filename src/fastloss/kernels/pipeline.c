@@ -710,6 +710,23 @@ static ptrdiff_t next_place(const fl_plan *plan, ptrdiff_t class_stride, const f
   return tile->rows * (ptrdiff_t)item_size(plan);
 }
 
+/* The tile in a buffer. Rows that follow its own are asked for while it is computed, line by line,
+ * as the memory brings them: so far ahead that it has the time. */
+static fl_rows planes_in(const fl_plan *plan, const fl_operand *from, ptrdiff_t class_stride,
+                         ptrdiff_t start, ptrdiff_t n, const fl_tile *tile, void *buffer) {
+  const ptrdiff_t row_stride = from->strides[plan->ndim - 1];
+  fl_rows x = {.body = buffer, .step = tile->rows};
+  if (!from->native || !asks_for_rows(plan, tile, class_stride, row_stride)) return x;
+  const ptrdiff_t ahead = n * ceil_div(TILE_ELEMENTS, n * plan->classes);
+  if (ahead + n > run_of_rows(plan, start)) return x;
+  position at;
+  seek(plan, start, &at);
+  const char *next = from->data + offset(plan, from->strides, &at) + ahead * row_stride;
+  x.ahead = (ptrdiff_t)((uintptr_t)next - (uintptr_t)buffer);
+  x.in_rows = 1;
+  return x;
+}
+
 /* The planes of the tile's classes: as they lie, if its rows are whole vectors of one run, or
  * converted into buffer. */
 static fl_rows planes_at(const fl_plan *plan, const fl_operand *from, ptrdiff_t class_stride,
@@ -725,22 +742,7 @@ static fl_rows planes_at(const fl_plan *plan, const fl_operand *from, ptrdiff_t 
         .ahead = next_place(plan, class_stride, tile, step)};
   }
   load_tile(plan, from, class_stride, start, n, tile, buffer);
-  return (fl_rows){.body = buffer, .step = tile->rows};
-}
-
-/* Has rows that follow those of the tile, which are in a buffer, asked for while it is computed,
- * line by line, as the memory brings them: so far ahead that it has the time. */
-static void ask_for_next_rows(const fl_plan *plan, const fl_operand *from, ptrdiff_t class_stride,
-                              ptrdiff_t start, ptrdiff_t n, const fl_tile *tile, fl_rows *x) {
-  const ptrdiff_t row_stride = from->strides[plan->ndim - 1];
-  if (!from->native || !asks_for_rows(plan, tile, class_stride, row_stride)) return;
-  const ptrdiff_t ahead = n * ceil_div(TILE_ELEMENTS, n * plan->classes);
-  if (ahead + n > run_of_rows(plan, start)) return;
-  position at;
-  seek(plan, start, &at);
-  const char *next = from->data + offset(plan, from->strides, &at) + ahead * row_stride;
-  x->ahead = (ptrdiff_t)((uintptr_t)next - (uintptr_t)x->body);
-  x->in_rows = 1;
+  return planes_in(plan, from, class_stride, start, n, tile, buffer);
 }
 
 /* Where planes of an output are formed: in place, or in buffer. */
@@ -797,10 +799,6 @@ static int64_t run_across(const fl_plan *plan, ptrdiff_t start, ptrdiff_t n,
           tile.y = planes_at(plan, &plan->y, plan->y_class, start, n, &tile, step, buffer->y);
       }
       if (step == SCAN_ACROSS && loss->scan[FL_ACROSS]) loss->scan[FL_ACROSS](&tile);
-      if (step == SCAN_ACROSS && tile.z.body == buffer->z)
-        ask_for_next_rows(plan, &plan->z, plan->z_class, start, n, &tile, &tile.z);
-      if (step == SCAN_ACROSS && dense && tile.y.body == buffer->y)
-        ask_for_next_rows(plan, &plan->y, plan->y_class, start, n, &tile, &tile.y);
       if (step == ACCUMULATE_ACROSS) loss->accumulate[layout][target](&tile);
       if (step != DERIVE_ACROSS) continue;
       tile.grad = result_planes_at(plan, first, start, n, &tile, buffer->grad);

@@ -235,11 +235,13 @@ static void LOCAL(begin)(fl_tile *tile) {
  * S), where e_k = 1 leaves S itself. */
 
 /* Largest score, and with smoothing into `sharers` the number of classes that are not masked. A
- * NaN is passed over here: it shows in the sum of the exponentials. */
+ * NaN is passed over here: it shows in the sum of the exponentials. Rows ahead are asked for later,
+ * as this takes too little time for them to come. */
 static void KERNEL(softmax, scan_across)(fl_tile *tile) {
   T *max = tile->max, *unmasked = tile->sharers;
   const T *planes = tile->z.body;
-  const ptrdiff_t last = tile->classes - 1, step = tile->z.step, ahead = tile->z.ahead;
+  const ptrdiff_t last = tile->classes - 1, step = tile->z.step;
+  const ptrdiff_t ahead = tile->z.in_rows ? 0 : tile->z.ahead;
   for (ptrdiff_t k = 0; k <= last; k += 4) { /* four at once, or the last ones again */
     const T *a = planes + k * step, *b = planes + (k + 1 < last ? k + 1 : last) * step;
     const T *c = planes + (k + 2 < last ? k + 2 : last) * step;
@@ -497,6 +499,7 @@ ALWAYS_INLINE void KERNEL(softmax, terms_along)(int infinite, int kind, const fl
                                           seen_[j] = seen[j];
 }
 
+/* The same, whatever the row's maximum is. */
 ALWAYS_INLINE void KERNEL(softmax, terms_of_row)(int kind, const fl_tile *tile, ptrdiff_t i,
                                                  ptrdiff_t block, I *seen, T *terms, T *targets) {
   if (((const T *)tile->max)[tile->row + i] == INF)
