@@ -63,30 +63,19 @@
 #define LOG1P_UNIT_F32_8 0x1.5848a4p-8f
 #define LOG1P_UNIT_F32_9 -0x1.a9338ep-9f
 
-/* the same in double */
-#define LOG1P_UNIT_F64_0 -0x1.066e09a033dap-4
-#define LOG1P_UNIT_F64_1 -0x1.2773a5da90bd5p-2
-#define LOG1P_UNIT_F64_2 0x1.0f95b3dc0a10bp-3
-#define LOG1P_UNIT_F64_3 -0x1.1540afd54ca17p-4
-#define LOG1P_UNIT_F64_4 0x1.2bec9fba54fc7p-5
-#define LOG1P_UNIT_F64_5 -0x1.50abf6ca7a778p-6
-#define LOG1P_UNIT_F64_6 0x1.83c50b0c9f3b9p-7
-#define LOG1P_UNIT_F64_7 -0x1.c72c644b0aefap-8
-#define LOG1P_UNIT_F64_8 0x1.0f11920f3d457p-8
-#define LOG1P_UNIT_F64_9 -0x1.469c50426895bp-9
-#define LOG1P_UNIT_F64_10 0x1.8d3f9ea1505a2p-10
-#define LOG1P_UNIT_F64_11 -0x1.e6fd3b695398ap-11
-#define LOG1P_UNIT_F64_12 0x1.2c738a0e41733p-11
-#define LOG1P_UNIT_F64_13 -0x1.740d2f6bb2a4dp-12
-#define LOG1P_UNIT_F64_14 0x1.cfa061f79052p-13
-#define LOG1P_UNIT_F64_15 -0x1.2a0a43f41983ep-13
-#define LOG1P_UNIT_F64_16 0x1.785de78ee49b7p-14
-#define LOG1P_UNIT_F64_17 -0x1.77c5108e37675p-15
-#define LOG1P_UNIT_F64_18 0x1.cdc7b36e710efp-16
-#define LOG1P_UNIT_F64_19 -0x1.420aafa2e3bbp-15
-#define LOG1P_UNIT_F64_20 0x1.a42269140e334p-16
+/* log1p(x) = 2 s + s z R(z), s = x / (2 + x), z = s^2, 0 <= x <= 1 */
+#define LOG1P_UNIT_F64_0 0x1.5555555555535p-1
+#define LOG1P_UNIT_F64_1 0x1.99999999a084p-2
+#define LOG1P_UNIT_F64_2 0x1.2492492085774p-2
+#define LOG1P_UNIT_F64_3 0x1.c71c741f8c4a6p-3
+#define LOG1P_UNIT_F64_4 0x1.745cb39b6c1e7p-3
+#define LOG1P_UNIT_F64_5 0x1.3b1de3241630ep-3
+#define LOG1P_UNIT_F64_6 0x1.1067689908b1p-3
+#define LOG1P_UNIT_F64_7 0x1.efdd835b2845dp-4
+#define LOG1P_UNIT_F64_8 0x1.559c4e7d4b5ffp-4
+#define LOG1P_UNIT_F64_9 0x1.5c8a592717551p-3
 
-/* log1p(f) = 2 s + s z R(z), s = f / (2 + f), z = s^2 */
+/* log1p(f) = 2 s + s z R(z), s = f / (2 + f), -1/4 <= f <= 1/2 */
 #define LOG_F64_0 0x1.5555555555776p-1
 #define LOG_F64_1 0x1.99999998f0ca3p-2
 #define LOG_F64_2 0x1.249249b21bf32p-2
