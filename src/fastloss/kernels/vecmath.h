@@ -174,13 +174,15 @@ VECMATH float join_log_f32(float k, float f) {
 /* In double the quotient s = f / (2 + f) takes the place of many terms (fdlibm's e_log.c):
  * log1p(f) = f - (f^2/2 - s (f^2/2 + z R(z))), z = s^2. */
 VECMATH double join_log_f64(double k, double f) {
-  double s = f / (2 + f), z = s * s, z2 = z * z, half = 0.5 * f * f;
+  double s = f / (2 + f), z = s * s, z2 = z * z;
   double a = LOG_F64_0 + z * LOG_F64_1, b = LOG_F64_2 + z * LOG_F64_3;
   double c = LOG_F64_4 + z * LOG_F64_5 + z2 * LOG_F64_6;
-  double rest = z * (a + z2 * (b + z2 * c));
+  double r = a + z2 * (b + z2 * c);
   double high = k * LN2_F64_HI, sum = high + f, error = f - (sum - high);
-  return sum - (half - (s * (half + rest) + (error + k * LN2_F64_LO)));
+  return sum - (s * (f - z * r) - (error + k * LN2_F64_LO));
 }
+
+#define SQRT_HALF 0x1.6a09e667f3bcdp-1
 
 /* 2^k as bits above those of 1; k itself */
 VECMATH uint32_t exponent_f32(float u, float low) {
@@ -216,7 +218,7 @@ VECMATH float log_f32(float x) {
 VECMATH double log_f64(double x) {
   int tiny = x < 0x1p-1022;
   double u = tiny ? x * 0x1p54 : x;
-  uint64_t e = exponent_f64(u, 0.75);
+  uint64_t e = exponent_f64(u, SQRT_HALF);
   double k = exponent_value_f64(e) + (tiny ? -54 : 0);
   double y = join_log_f64(k, of_bits_f64(bits_f64(u) - e) - 1);
   y = x == 0 ? -__builtin_inf() : y;
@@ -238,7 +240,7 @@ VECMATH float log_sum_f32(float x, float one, float extra) {
 
 VECMATH double log_sum_f64(double x, double one, double extra) {
   double u = one + x;
-  uint64_t e = exponent_f64(u, 0.75);
+  uint64_t e = exponent_f64(u, x < 0 ? SQRT_HALF : 0.75);
   double scale = of_bits_f64(bits_f64(4) - e);
   double f = 0.25 * x * scale + (0.25 * one * scale - 1);
   double y = join_log_f64(exponent_value_f64(e) + extra, f);
@@ -332,11 +334,13 @@ VECMATH float log_sum_normal_f32(float x, float one) {
   return join_log_f32(exponent_value_f32(e), x * scale + (one * scale - 1));
 }
 
-VECMATH double log_sum_normal_f64(double x, double one) {
-  uint64_t e = exponent_f64(one + x, 0.75);
+VECMATH double log_sum_split_f64(double x, double one, double low) {
+  uint64_t e = exponent_f64(one + x, low);
   double scale = of_bits_f64(bits_f64(1) - e);
   return join_log_f64(exponent_value_f64(e), x * scale + (one * scale - 1));
 }
+
+VECMATH double log_sum_normal_f64(double x, double one) { return log_sum_split_f64(x, one, 0.75); }
 
 /* log(one + x), one being 0 or 1, for 0 <= one + x <= 1; bit for bit what log and log1p give. */
 VECMATH float log_unit_f32(float x, float one) {
@@ -354,7 +358,7 @@ VECMATH double log_unit_f64(double x, double one) {
   double u = one + x;
   int tiny = u < 0x1p-1022;
   x = tiny ? x * 0x1p54 : x;
-  uint64_t e = exponent_f64(tiny ? x : u, 0.75);
+  uint64_t e = exponent_f64(tiny ? x : u, SQRT_HALF);
   double scale = of_bits_f64(bits_f64(1) - e);
   double y = join_log_f64(exponent_value_f64(e) + (tiny ? -54 : 0), x * scale + (one * scale - 1));
   y = u == 0 ? -__builtin_inf() : y;
@@ -368,7 +372,7 @@ VECMATH float log_unit_normal_f32(float x, float one) {
 }
 
 VECMATH double log_unit_normal_f64(double x, double one) {
-  double y = log_sum_normal_f64(x, one);
+  double y = log_sum_split_f64(x, one, SQRT_HALF);
   return one + x == 0 ? -__builtin_inf() : y;
 }
 
@@ -380,7 +384,7 @@ VECMATH float log_normal_f32(float x) {
 }
 
 VECMATH double log_normal_f64(double x) {
-  uint64_t e = exponent_f64(x, 0.75);
+  uint64_t e = exponent_f64(x, SQRT_HALF);
   return join_log_f64(exponent_value_f64(e), x * of_bits_f64(bits_f64(1) - e) - 1);
 }
 
