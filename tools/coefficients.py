@@ -81,13 +81,6 @@ def expm1_rest(r: mp.mpf) -> mp.mpf:
     return series(lambda i: r**i / mp.factorial(i + 3), 40)
 
 
-def log1p_rest(f: mp.mpf) -> mp.mpf:
-    """Factor P of log1p(f) = f - f^2/2 + f^3 P(f)."""
-    if abs(f) < mp.mpf("0.01"):
-        return series(lambda i: (-f) ** i / (i + 3), 40)
-    return (mp.log1p(f) - f + f * f / 2) / f**3
-
-
 def log1p_unit_rest(t: mp.mpf) -> mp.mpf:
     """Factor P of log1p(x) = x (7/8 + P(t)), x = t + 1/2."""
     x = t + mp.mpf(1) / 2
@@ -145,9 +138,8 @@ def header() -> str:
     """Return the text of coefficients.h."""
     r_low, r_high = mp.log(mp.mpf(3) / 4), mp.log(mp.mpf(3) / 2)
     t_low, t_high = -mp.mpf(1) / 2, mp.mpf(1) / 2
-    f_low, f_high = -mp.mpf(1) / 4, mp.mpf(1) / 2
     t_small, e_large = mp.mpf(9) / 16, mp.exp(-mp.mpf(3) / 2)
-    z_high = (f_high / (2 + f_high)) ** 2
+    z_high, z_unit = mp.mpf(1) / 25, mp.mpf(1) / 9
 
     # What multiplies the error of each polynomial in the relative error of its function, kept
     # from vanishing at 0.
@@ -174,14 +166,14 @@ def header() -> str:
               "expm1(r) = r + r^2/2 + r^3 w(r), log(3/4) <= r <= log(3/2)"),
         array("EXPM1_F64_", remez(expm1_rest, square_weight, r_low, r_high, 9), np.float64,
               "the same in double"),
-        array("LOG_F32_", remez(log1p_rest, square_weight, f_low, f_high, 7), np.float32,
-              "log1p(f) = f - f^2/2 + f^3 P(f), -1/4 <= f <= 1/2"),
+        array("LOG_F32_", remez(atanh_rest, linear_weight, mp.mpf(0), z_high, 2), np.float32,
+              "log1p(f) = 2 s + s z R(z), s = f / (2 + f), z = s^2, -1/3 <= f <= 1/2"),
+        array("LOG_F64_", remez(atanh_rest, linear_weight, mp.mpf(0), z_high, 6), np.float64,
+              "the same in double"),
+        array("LOG1P_UNIT_F64_", remez(atanh_rest, linear_weight, mp.mpf(0), z_unit, 9), np.float64,
+              "the same for 0 <= f <= 1"),
         array("LOG1P_UNIT_F32_", remez(log1p_unit_rest, log1p_unit_weight, t_low, t_high, 9),
               np.float32, "log1p(x) = x (7/8 + P(x - 1/2)), 0 <= x <= 1"),
-        array("LOG1P_UNIT_F64_", remez(atanh_rest, linear_weight, mp.mpf(0), mp.mpf(1) / 9, 9),
-              np.float64, "log1p(x) = 2 s + s z R(z), s = x / (2 + x), z = s^2, 0 <= x <= 1"),
-        array("LOG_F64_", remez(atanh_rest, linear_weight, mp.mpf(0), z_high, 6),
-              np.float64, "log1p(f) = 2 s + s z R(z), s = f / (2 + f), -1/4 <= f <= 1/2"),
         array("LOG_COSH_F32_", remez(log_cosh_rest, linear_weight, mp.mpf(0), t_small, 4),
               np.float32, "log cosh(r) = t/2 + t^2 P(t), t = r^2, |r| <= 3/4"),
         array("LOG_COSH_F64_", remez(log_cosh_rest, linear_weight, mp.mpf(0), t_small, 11),
@@ -190,6 +182,10 @@ def header() -> str:
               np.float32, "log1p(x) = x + x^2 P(x), 0 <= x <= exp(-3/2)"),
         array("LOG1P_SMALL_F64_", remez(log1p_small_rest, square_weight, mp.mpf(0), e_large, 10),
               np.float64, "the same in double"),
+        *(
+            f"#define SQRT_HALF_{name} {rounded(mp.sqrt(mp.mpf(1) / 2), dtype)}"
+            for name, dtype in (("F32", np.float32), ("F64", np.float64))
+        ),
         split_ln2("LN2_F32", 15, np.float32),
         split_ln2("LN2_F64", 41, np.float64),
         "#endif",

@@ -41,15 +41,31 @@
 #define EXPM1_F64_8 0x1.aeb5e8d683e7fp-26
 #define EXPM1_F64_9 0x1.2f570e24eac73p-29
 
-/* log1p(f) = f - f^2/2 + f^3 P(f), -1/4 <= f <= 1/2 */
-#define LOG_F32_0 0x1.5555a2p-2f
-#define LOG_F32_1 -0x1.000082p-2f
-#define LOG_F32_2 0x1.996ae4p-3f
-#define LOG_F32_3 -0x1.54dd24p-3f
-#define LOG_F32_4 0x1.284c7p-3f
-#define LOG_F32_5 -0x1.0e1154p-3f
-#define LOG_F32_6 0x1.b17896p-4f
-#define LOG_F32_7 -0x1.7a3452p-5f
+/* log1p(f) = 2 s + s z R(z), s = f / (2 + f), z = s^2, -1/3 <= f <= 1/2 */
+#define LOG_F32_0 0x1.5555b4p-1f
+#define LOG_F32_1 0x1.992b0ap-2f
+#define LOG_F32_2 0x1.36e46ep-2f
+
+/* the same in double */
+#define LOG_F64_0 0x1.5555555555776p-1
+#define LOG_F64_1 0x1.99999998f0ca3p-2
+#define LOG_F64_2 0x1.249249b21bf32p-2
+#define LOG_F64_3 0x1.c71c0168fdf54p-3
+#define LOG_F64_4 0x1.7474e1e8e197ep-3
+#define LOG_F64_5 0x1.3852e8ddcfa55p-3
+#define LOG_F64_6 0x1.3abd9318b644p-3
+
+/* the same for 0 <= f <= 1 */
+#define LOG1P_UNIT_F64_0 0x1.5555555555535p-1
+#define LOG1P_UNIT_F64_1 0x1.99999999a084p-2
+#define LOG1P_UNIT_F64_2 0x1.2492492085774p-2
+#define LOG1P_UNIT_F64_3 0x1.c71c741f8c4a6p-3
+#define LOG1P_UNIT_F64_4 0x1.745cb39b6c1e7p-3
+#define LOG1P_UNIT_F64_5 0x1.3b1de3241630ep-3
+#define LOG1P_UNIT_F64_6 0x1.1067689908b1p-3
+#define LOG1P_UNIT_F64_7 0x1.efdd835b2845dp-4
+#define LOG1P_UNIT_F64_8 0x1.559c4e7d4b5ffp-4
+#define LOG1P_UNIT_F64_9 0x1.5c8a592717551p-3
 
 /* log1p(x) = x (7/8 + P(x - 1/2)), 0 <= x <= 1 */
 #define LOG1P_UNIT_F32_0 -0x1.066e08p-4f
@@ -62,27 +78,6 @@
 #define LOG1P_UNIT_F32_7 -0x1.ba5cacp-8f
 #define LOG1P_UNIT_F32_8 0x1.5848a4p-8f
 #define LOG1P_UNIT_F32_9 -0x1.a9338ep-9f
-
-/* log1p(x) = 2 s + s z R(z), s = x / (2 + x), z = s^2, 0 <= x <= 1 */
-#define LOG1P_UNIT_F64_0 0x1.5555555555535p-1
-#define LOG1P_UNIT_F64_1 0x1.99999999a084p-2
-#define LOG1P_UNIT_F64_2 0x1.2492492085774p-2
-#define LOG1P_UNIT_F64_3 0x1.c71c741f8c4a6p-3
-#define LOG1P_UNIT_F64_4 0x1.745cb39b6c1e7p-3
-#define LOG1P_UNIT_F64_5 0x1.3b1de3241630ep-3
-#define LOG1P_UNIT_F64_6 0x1.1067689908b1p-3
-#define LOG1P_UNIT_F64_7 0x1.efdd835b2845dp-4
-#define LOG1P_UNIT_F64_8 0x1.559c4e7d4b5ffp-4
-#define LOG1P_UNIT_F64_9 0x1.5c8a592717551p-3
-
-/* log1p(f) = 2 s + s z R(z), s = f / (2 + f), -1/4 <= f <= 1/2 */
-#define LOG_F64_0 0x1.5555555555776p-1
-#define LOG_F64_1 0x1.99999998f0ca3p-2
-#define LOG_F64_2 0x1.249249b21bf32p-2
-#define LOG_F64_3 0x1.c71c0168fdf54p-3
-#define LOG_F64_4 0x1.7474e1e8e197ep-3
-#define LOG_F64_5 0x1.3852e8ddcfa55p-3
-#define LOG_F64_6 0x1.3abd9318b644p-3
 
 /* log cosh(r) = t/2 + t^2 P(t), t = r^2, |r| <= 3/4 */
 #define LOG_COSH_F32_0 -0x1.555522p-4f
@@ -124,6 +119,10 @@
 #define LOG1P_SMALL_F64_8 -0x1.77a6f9b715ea5p-4
 #define LOG1P_SMALL_F64_9 0x1.05352c2ab2a6cp-4
 #define LOG1P_SMALL_F64_10 -0x1.a6d120cf7f8fdp-6
+
+#define SQRT_HALF_F32 0x1.6a09e6p-1f
+
+#define SQRT_HALF_F64 0x1.6a09e667f3bcdp-1
 
 /* ln 2 = LN2_F32_HI + LN2_F32_LO; the high part has 15 bits. */
 #define LN2_F32_HI 0x1.62e4p-1f

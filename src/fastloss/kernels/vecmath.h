@@ -9,9 +9,9 @@
  *   exp                       0.94  0.97             0.91  0.95
  *   exp_nonpositive           0.94  0.97             0.89  0.92
  *   expm1_nonpositive         0.78  0.81             0.87  0.87
- *   log                       0.92  1.00             0.88  0.95
- *   log1p                     0.92  1.00             0.87  0.95
- *   log1p_unit                0.98  0.97             0.82  0.93
+ *   log                       0.92  0.95             0.93  0.93
+ *   log1p                     0.97  0.97             0.99  0.99
+ *   log1p_unit                0.99  0.97             0.83  0.99
  *   log_unit                  as log and log1p       as log and log1p
  *   log1p_ratio               2.00, samples          2.00
  *   log_cosh                  2.00, samples          2.00
@@ -160,31 +160,38 @@ VECMATH double expm1_nonpositive_f64(double x) {
   return scale * p + (scale - 1);
 }
 
-/* ---- logarithms: u = 2^k (1 + f), -1/4 <= f < 1/2 ---- */
+/* ---- logarithms: u = 2^k (1 + f). With s = f / (2 + f) and z = s^2 (fdlibm's e_log.c),
+ * log1p(f) = 2 s + s z R(z) = f - s (f - z R(z)): a quotient takes the place of many terms, and its
+ * rounding errors count less than those of f would. ---- */
 
-/* k ln 2 + log1p(f) = k ln 2 + f - f^2/2 + f^3 P(f), the first sum with its error. */
+/* What the conversion of its bits makes of k = 1 */
+#define STEP_F32 0x1p23f
+#if VECMATH_CONVERTS_64
+#define STEP_F64 0x1p52
+#else
+#define STEP_F64 1
+#endif
+
+/* k ln 2 + log1p(f) of k times STEP, the sum of k ln 2 and f with its error */
 VECMATH float join_log_f32(float k, float f) {
-  float f2 = f * f;
-  float p = (LOG_F32_7 * f + LOG_F32_6) * f2 + (LOG_F32_5 * f + LOG_F32_4);
-  p = (p * f2 + (LOG_F32_3 * f + LOG_F32_2)) * f2 + (LOG_F32_1 * f + LOG_F32_0);
-  float high = k * LN2_F32_HI, sum = high + f, error = f - (sum - high);
-  return sum + ((error + k * LN2_F32_LO) + (p * f - 0.5f) * f2);
+  float s = f / (2 + f), z = s * s;
+  float r = (LOG_F32_2 * z + LOG_F32_1) * z + LOG_F32_0;
+  float high = k * (LN2_F32_HI / STEP_F32), sum = high + f, error = f - (sum - high);
+  return sum - (s * (f - z * r) - (error + k * (LN2_F32_LO / STEP_F32)));
 }
 
-/* In double the quotient s = f / (2 + f) takes the place of many terms (fdlibm's e_log.c):
- * log1p(f) = f - (f^2/2 - s (f^2/2 + z R(z))), z = s^2. */
 VECMATH double join_log_f64(double k, double f) {
   double s = f / (2 + f), z = s * s, z2 = z * z;
-  double a = LOG_F64_0 + z * LOG_F64_1, b = LOG_F64_2 + z * LOG_F64_3;
-  double c = LOG_F64_4 + z * LOG_F64_5 + z2 * LOG_F64_6;
-  double r = a + z2 * (b + z2 * c);
-  double high = k * LN2_F64_HI, sum = high + f, error = f - (sum - high);
-  return sum - (s * (f - z * r) - (error + k * LN2_F64_LO));
+  double r = LOG_F64_6 * z2 + (LOG_F64_5 * z + LOG_F64_4);
+  r = r * z2 + (LOG_F64_3 * z + LOG_F64_2);
+  r = r * z2 + (LOG_F64_1 * z + LOG_F64_0);
+  double high = k * (LN2_F64_HI / STEP_F64), sum = high + f, error = f - (sum - high);
+  return sum - (s * (f - z * r) - (error + k * (LN2_F64_LO / STEP_F64)));
 }
 
-#define SQRT_HALF 0x1.6a09e667f3bcdp-1
-
-/* 2^k as bits above those of 1; k itself */
+/* 2^k as bits above those of 1, 1 + f being at least `low`; k itself, times STEP. With a low of
+ * sqrt(1/2) nothing cancels next to 1; where f is formed of x, to which 1 is added, it is exact for
+ * x >= 0 with one of 3/4. */
 VECMATH uint32_t exponent_f32(float u, float low) {
   return (bits_f32(u) - bits_f32(low)) & UINT32_C(0xff800000);
 }
@@ -193,11 +200,11 @@ VECMATH uint64_t exponent_f64(double u, double low) {
   return (bits_f64(u) - bits_f64(low)) & UINT64_C(0xfff0000000000000);
 }
 
-VECMATH float exponent_value_f32(uint32_t e) { return (float)((int32_t)e >> 23); }
+VECMATH float exponent_value_f32(uint32_t e) { return (float)(int32_t)e; }
 
 VECMATH double exponent_value_f64(uint64_t e) {
 #if VECMATH_CONVERTS_64
-  return (double)((int64_t)e >> 52);
+  return (double)(int64_t)e;
 #else
   /* The upper twelve bits are k modulo 4096. */
   return of_bits_f64((e >> 52) ^ bits_f64(0x1p52 + 2048)) - (0x1p52 + 2048);
@@ -207,8 +214,8 @@ VECMATH double exponent_value_f64(uint64_t e) {
 VECMATH float log_f32(float x) {
   int tiny = x < 0x1p-126f;
   float u = tiny ? x * 0x1p24f : x;
-  uint32_t e = exponent_f32(u, 0.75f);
-  float k = exponent_value_f32(e) + (tiny ? -24 : 0);
+  uint32_t e = exponent_f32(u, SQRT_HALF_F32);
+  float k = exponent_value_f32(e) + (tiny ? -24 * STEP_F32 : 0);
   float y = join_log_f32(k, of_bits_f32(bits_f32(u) - e) - 1);
   y = x == 0 ? -__builtin_inff() : y;
   y = x < 0 ? __builtin_nanf("") : y;
@@ -218,19 +225,20 @@ VECMATH float log_f32(float x) {
 VECMATH double log_f64(double x) {
   int tiny = x < 0x1p-1022;
   double u = tiny ? x * 0x1p54 : x;
-  uint64_t e = exponent_f64(u, SQRT_HALF);
-  double k = exponent_value_f64(e) + (tiny ? -54 : 0);
+  uint64_t e = exponent_f64(u, SQRT_HALF_F64);
+  double k = exponent_value_f64(e) + (tiny ? -54 * STEP_F64 : 0);
   double y = join_log_f64(k, of_bits_f64(bits_f64(u) - e) - 1);
   y = x == 0 ? -__builtin_inf() : y;
   y = x < 0 ? __builtin_nan("") : y;
   return x < __builtin_inf() ? y : x;
 }
 
-/* log(one + x) + extra ln 2, one being 0 or 1. f is formed from x, not from the rounded u, and
- * is exact; its factor 2^-k is 1/4 2^(2-k), which stays within the normal numbers. */
+/* log(one + x) + extra ln 2, extra times STEP being given, and one 0 or 1. f is formed from x, not
+ * from the rounded u, and is exact; its factor 2^-k is 1/4 2^(2-k), which stays within the normal
+ * numbers. */
 VECMATH float log_sum_f32(float x, float one, float extra) {
   float u = one + x;
-  uint32_t e = exponent_f32(u, 0.75f);
+  uint32_t e = exponent_f32(u, x < 0 ? SQRT_HALF_F32 : 0.75f);
   float scale = of_bits_f32(bits_f32(4) - e);
   float f = 0.25f * x * scale + (0.25f * one * scale - 1);
   float y = join_log_f32(exponent_value_f32(e) + extra, f);
@@ -240,7 +248,7 @@ VECMATH float log_sum_f32(float x, float one, float extra) {
 
 VECMATH double log_sum_f64(double x, double one, double extra) {
   double u = one + x;
-  uint64_t e = exponent_f64(u, x < 0 ? SQRT_HALF : 0.75);
+  uint64_t e = exponent_f64(u, x < 0 ? SQRT_HALF_F64 : 0.75);
   double scale = of_bits_f64(bits_f64(4) - e);
   double f = 0.25 * x * scale + (0.25 * one * scale - 1);
   double y = join_log_f64(exponent_value_f64(e) + extra, f);
@@ -274,13 +282,12 @@ VECMATH float log1p_unit_f32(float x) {
   return 0.875f * x + x * p;
 #else
   int upper = x > 0.5f;
-  return join_log_f32(upper ? 1 : 0, upper ? 0.5f * x - 0.5f : x);
+  return join_log_f32(upper ? STEP_F32 : 0, upper ? 0.5f * x - 0.5f : x);
 #endif
 }
 
-/* In double a quotient takes the place of half of the terms: with s = x / (2 + x) and z = s^2,
- * log1p(x) = 2 s + s z R(z) = x - s (x - z R(z)). The remainder of the division is exact; what it
- * changes in the last product is s times as much, almost. */
+/* In double the quotient is better there, too, with f = x. The remainder of the division is exact,
+ * and what it changes in the last product is s times as much, almost. */
 VECMATH double log1p_unit_f64(double x) {
 #if VECMATH_FMA
   double s = x / (2 + x), z = s * s, z2 = z * z, left = (x - 2 * s) - s * x;
@@ -292,7 +299,7 @@ VECMATH double log1p_unit_f64(double x) {
   return x - s * (x - (z * r - left));
 #else
   int upper = x > 0.5;
-  return join_log_f64(upper ? 1 : 0, upper ? 0.5 * x - 0.5 : x);
+  return join_log_f64(upper ? STEP_F64 : 0, upper ? 0.5 * x - 0.5 : x);
 #endif
 }
 
@@ -327,9 +334,9 @@ VECMATH double log_cosh_f64(double a, double x) {
 }
 
 /* log(one + x), one being 0 or 1, where that is a normal number that is less than 2^126 (2^1022),
- * or NaN. */
-VECMATH float log_sum_normal_f32(float x, float one) {
-  uint32_t e = exponent_f32(one + x, 0.75f);
+ * or NaN; the second pair for x >= 0. */
+VECMATH float log_sum_split_f32(float x, float one, float low) {
+  uint32_t e = exponent_f32(one + x, low);
   float scale = of_bits_f32(bits_f32(1) - e);
   return join_log_f32(exponent_value_f32(e), x * scale + (one * scale - 1));
 }
@@ -340,6 +347,8 @@ VECMATH double log_sum_split_f64(double x, double one, double low) {
   return join_log_f64(exponent_value_f64(e), x * scale + (one * scale - 1));
 }
 
+VECMATH float log_sum_normal_f32(float x, float one) { return log_sum_split_f32(x, one, 0.75f); }
+
 VECMATH double log_sum_normal_f64(double x, double one) { return log_sum_split_f64(x, one, 0.75); }
 
 /* log(one + x), one being 0 or 1, for 0 <= one + x <= 1; bit for bit what log and log1p give. */
@@ -347,9 +356,10 @@ VECMATH float log_unit_f32(float x, float one) {
   float u = one + x;
   int tiny = u < 0x1p-126f;
   x = tiny ? x * 0x1p24f : x;
-  uint32_t e = exponent_f32(tiny ? x : u, 0.75f);
+  uint32_t e = exponent_f32(tiny ? x : u, SQRT_HALF_F32);
   float scale = of_bits_f32(bits_f32(1) - e);
-  float y = join_log_f32(exponent_value_f32(e) + (tiny ? -24 : 0), x * scale + (one * scale - 1));
+  float k = exponent_value_f32(e) + (tiny ? -24 * STEP_F32 : 0);
+  float y = join_log_f32(k, x * scale + (one * scale - 1));
   y = u == 0 ? -__builtin_inff() : y;
   return u == u ? y : u;
 }
@@ -358,33 +368,34 @@ VECMATH double log_unit_f64(double x, double one) {
   double u = one + x;
   int tiny = u < 0x1p-1022;
   x = tiny ? x * 0x1p54 : x;
-  uint64_t e = exponent_f64(tiny ? x : u, SQRT_HALF);
+  uint64_t e = exponent_f64(tiny ? x : u, SQRT_HALF_F64);
   double scale = of_bits_f64(bits_f64(1) - e);
-  double y = join_log_f64(exponent_value_f64(e) + (tiny ? -54 : 0), x * scale + (one * scale - 1));
+  double k = exponent_value_f64(e) + (tiny ? -54 * STEP_F64 : 0);
+  double y = join_log_f64(k, x * scale + (one * scale - 1));
   y = u == 0 ? -__builtin_inf() : y;
   return u == u ? y : u;
 }
 
 /* The same where one + x is 0 or a normal number, or NaN. */
 VECMATH float log_unit_normal_f32(float x, float one) {
-  float y = log_sum_normal_f32(x, one);
+  float y = log_sum_split_f32(x, one, SQRT_HALF_F32);
   return one + x == 0 ? -__builtin_inff() : y;
 }
 
 VECMATH double log_unit_normal_f64(double x, double one) {
-  double y = log_sum_split_f64(x, one, SQRT_HALF);
+  double y = log_sum_split_f64(x, one, SQRT_HALF_F64);
   return one + x == 0 ? -__builtin_inf() : y;
 }
 
 /* log(x) of a normal number that is less than 2^126 (2^1022), or NaN; bit for bit what log gives.
  */
 VECMATH float log_normal_f32(float x) {
-  uint32_t e = exponent_f32(x, 0.75f);
+  uint32_t e = exponent_f32(x, SQRT_HALF_F32);
   return join_log_f32(exponent_value_f32(e), x * of_bits_f32(bits_f32(1) - e) - 1);
 }
 
 VECMATH double log_normal_f64(double x) {
-  uint64_t e = exponent_f64(x, SQRT_HALF);
+  uint64_t e = exponent_f64(x, SQRT_HALF_F64);
   return join_log_f64(exponent_value_f64(e), x * of_bits_f64(bits_f64(1) - e) - 1);
 }
 
@@ -393,13 +404,13 @@ VECMATH double log_normal_f64(double x) {
 VECMATH float log1p_ratio_f32(float numerator, float denominator) {
   int large = numerator > denominator * 0x1p120f;
   float a = numerator * (large ? 0x1p-90f : 1), b = denominator * (large ? 0x1p60f : 1);
-  return log_sum_f32(a / b, large ? 0 : 1, large ? 150 : 0);
+  return log_sum_f32(a / b, large ? 0 : 1, large ? 150 * STEP_F32 : 0);
 }
 
 VECMATH double log1p_ratio_f64(double numerator, double denominator) {
   int large = numerator > denominator * 0x1p1000;
   double a = numerator * (large ? 0x1p-700 : 1), b = denominator * (large ? 0x1p500 : 1);
-  return log_sum_f64(a / b, large ? 0 : 1, large ? 1200 : 0);
+  return log_sum_f64(a / b, large ? 0 : 1, large ? 1200 * STEP_F64 : 0);
 }
 
 /* The same where the quotient is less than 2^126 (2^1022), or NaN; bit for bit the same. */
