@@ -144,7 +144,7 @@ typedef struct {
 
 ALWAYS_INLINE void LOCAL(add_losses)(int shifts, LOCAL(losses) * losses, const T *x) {
   const int half = FL_LANES / 2;
-  uint64_t pairs[FL_LANES / 2];
+  uint64_t pairs[FL_LANES / 2], even[FL_LANES / 2];
   uint32_t bits[FL_LANES];
   if (!shifts) {
     SIMD for (int j = 0; j < FL_LANES; j++) losses->sum[j] += (double)x[j];
@@ -152,9 +152,10 @@ ALWAYS_INLINE void LOCAL(add_losses)(int shifts, LOCAL(losses) * losses, const T
   }
   memcpy(pairs, x, sizeof pairs);
   memcpy(bits, x, sizeof bits);
+  TIMES_LOW_HALVES(half, even, pairs, 1 << 29);
   SIMD for (int j = 0; j < half; j++) {
     losses->sum[j] += of_bits_f64((pairs[j] & UINT64_C(0x7fffffff00000000)) >> 3);
-    losses->sum[half + j] += of_bits_f64((pairs[j] << 29) & UINT64_C(0x0fffffffe0000000));
+    losses->sum[half + j] += of_bits_f64(even[j]);
   }
   SIMD for (int j = 0; j < FL_LANES; j++) losses->largest[j] =
       bits[j] > losses->largest[j] ? bits[j] : losses->largest[j];
@@ -298,10 +299,11 @@ static NOT_INLINE int64_t LOCAL(run_in_parts)(fl_pointwise_fn *kernel, int holds
     return flags;                                                                                  \
   }                                                                                                \
                                                                                                    \
-  /* Where cheap losses have results, too, gcc runs out of registers. */                           \
+  /* With gradients of cheap margin losses AVX2 has too few registers. */                          \
   ALWAYS_INLINE int KERNEL(name, shifts)(int what) {                                               \
+    const int crowded = VECTOR_BYTES < 64 && kind == LOCAL(signs) && (light);                      \
     return sizeof(T) == sizeof(float) && __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__ &&              \
-           !(what & LOCAL(weighted)) && !((light) && what & LOCAL(want_results));                  \
+           !(what & LOCAL(weighted)) && !(crowded && what & LOCAL(want_results));                  \
   }                                                                                                \
                                                                                                    \
   ALWAYS_INLINE void KERNEL(name, group)(                                                          \
