@@ -182,10 +182,8 @@ def header() -> str:
               np.float32, "log1p(x) = x + x^2 P(x), 0 <= x <= exp(-3/2)"),
         array("LOG1P_SMALL_F64_", remez(log1p_small_rest, square_weight, mp.mpf(0), e_large, 10),
               np.float64, "the same in double"),
-        *(
-            f"#define SQRT_HALF_{name} {rounded(mp.sqrt(mp.mpf(1) / 2), dtype)}"
-            for name, dtype in (("F32", np.float32), ("F64", np.float64))
-        ),
+        f"#define SQRT_HALF_F32 {rounded(mp.sqrt(mp.mpf(1) / 2), np.float32)}\n"
+        f"#define SQRT_HALF_F64 {rounded(mp.sqrt(mp.mpf(1) / 2), np.float64)}",
         split_ln2("LN2_F32", 15, np.float32),
         split_ln2("LN2_F64", 41, np.float64),
         "#endif",

@@ -121,7 +121,6 @@
 #define LOG1P_SMALL_F64_10 -0x1.a6d120cf7f8fdp-6
 
 #define SQRT_HALF_F32 0x1.6a09e6p-1f
-
 #define SQRT_HALF_F64 0x1.6a09e667f3bcdp-1
 
 /* ln 2 = LN2_F32_HI + LN2_F32_LO; the high part has 15 bits. */
