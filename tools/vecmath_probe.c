@@ -17,6 +17,15 @@
     _Pragma("omp simd") for (size_t i = 0; i < n; i++) y[i] = name(a[i], b[i]);          \
   }
 
+/* Logarithms in two steps, as one. */
+#define TWO_STEPS(name, T, log_reduced, reduce) \
+  static inline T name(T a, T b) { return log_reduced(reduce(a, b)); }
+
+TWO_STEPS(log_unit_normal_f32, float, log_reduced_unit_f32, reduce_unit_f32)
+TWO_STEPS(log_unit_normal_f64, double, log_reduced_unit_f64, reduce_unit_f64)
+TWO_STEPS(log1p_ratio_normal_f32, float, log_reduced_f32, reduce_ratio_f32)
+TWO_STEPS(log1p_ratio_normal_f64, double, log_reduced_f64, reduce_ratio_f64)
+
 UNARY(exp_f32, float)
 UNARY(exp_nonpositive_f32, float)
 UNARY(expm1_nonpositive_f32, float)

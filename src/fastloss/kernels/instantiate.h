@@ -96,12 +96,16 @@
 #define LOG1P_UNIT(x) FN(log1p_unit)(x)
 #define LOG_COSH(x, square) FN(log_cosh)(x, square)
 #define LOG_UNIT(x, one) FN(log_unit)(x, one)
-#define LOG_UNIT_NORMAL(x, one) FN(log_unit_normal)(x, one)
 #define LOG_NORMAL(x) FN(log_normal)(x)
 #define LOG_SUM_NORMAL(x, one) FN(log_sum_normal)(x, one)
 #define ROUGH_HALF(x) FN(rough_half)(x) /* of 1 / x */
 #define LOG1P_RATIO(numerator, denominator) FN(log1p_ratio)(numerator, denominator)
-#define LOG1P_RATIO_NORMAL(numerator, denominator) FN(log1p_ratio_normal)(numerator, denominator)
+#define REDUCED FN(reduced)
+#define REDUCE_NORMAL(x) FN(reduce_normal)(x)
+#define REDUCE_UNIT(x, one) FN(reduce_unit)(x, one)
+#define REDUCE_RATIO(numerator, denominator) FN(reduce_ratio)(numerator, denominator)
+#define LOG_REDUCED(u) FN(log_reduced)(u)
+#define LOG_REDUCED_UNIT(u) FN(log_reduced_unit)(u)
 #define UNLESS_NAN(x, value) ((x) == (x) ? (value) : (x))
 #define SIGN_OF(x) ((I)FN(bits)(x)) /* negative where x is, or -0, or some NaN */
 #define OUTSIDE_UNIT(x) (((x) < 0) | ((x) > 1))

@@ -255,36 +255,73 @@ static NOT_INLINE int64_t LOCAL(run_in_parts)(fl_pointwise_fn *kernel, int holds
   return flags;
 }
 
-/* LOSS is a formula; that of a MARGIN_LOSS sees signs. _AFTER has an expression e of y and z, a
- * whole function's work, that a loop of its own forms for a block at a time: of short loops a
- * processor overlaps more of the iterations. SPECIAL has a condition on the parameters and on what
- * the block is, under which a formula may leave out what then makes no difference. A FUNCTION,
- * like a logarithm, takes longer than the memory, and so does what has a loop for rare blocks. */
-#define IS_RARE(kind) ((kind) == LOCAL(usual) || (kind) == LOCAL(labels))
-#define LOSS(name, ...) KERNELS(name, 1, LOCAL(as_given), 0, 0, 0, __VA_ARGS__)
-#define FUNCTION_LOSS(name, ...) KERNELS(name, 0, LOCAL(as_given), 0, 0, 0, __VA_ARGS__)
-#define MARGIN_LOSS(name, ...) KERNELS(name, 1, LOCAL(signs), 0, 0, 0, __VA_ARGS__)
-#define MARGIN_LOSS_AFTER(name, expression, ...) \
-  KERNELS(name, 0, LOCAL(signs), 0, 1, expression, __VA_ARGS__)
-#define SPECIAL_LOSS(name, kind, condition, ...) \
-  KERNELS(name, !IS_RARE(kind), kind, condition, 0, 0, __VA_ARGS__)
-#define SPECIAL_LOSS_AFTER(name, kind, condition, expression, ...) \
-  KERNELS(name, 0, kind, condition, 1, expression, __VA_ARGS__)
+/* What is formed of an element early, by a loop of its own for a block at a time: of two short
+ * loops a processor overlaps more of the iterations than of a long one. `keeps` tells what the
+ * first keeps for the second: AN_EXPONENTIAL, or how many logarithms, reduced. Where that is
+ * nothing, there is one loop. */
+typedef struct {
+  T e;
+  REDUCED log, log_c;
+} LOCAL(early);
 
-#define KERNELS(name, light, kind, condition, has_prior, expression, ...)                          \
+typedef struct {
+  T of[4][FL_BLOCK];
+} LOCAL(early_block);
+
+#define AN_EXPONENTIAL -1
+
+ALWAYS_INLINE void LOCAL(keep)(int keeps, LOCAL(early) early, LOCAL(early_block) * to, size_t i) {
+  if (keeps != 0) to->of[0][i] = keeps == AN_EXPONENTIAL ? early.e : early.log.k;
+  if (keeps >= 1) to->of[1][i] = early.log.f;
+  if (keeps == 2) to->of[2][i] = early.log_c.k, to->of[3][i] = early.log_c.f;
+}
+
+ALWAYS_INLINE LOCAL(early) LOCAL(kept)(int keeps, const LOCAL(early_block) * from, ptrdiff_t i) {
+  LOCAL(early) early = {0};
+  if (keeps == AN_EXPONENTIAL) early.e = from->of[0][i];
+  if (keeps >= 1) early.log = (REDUCED){from->of[0][i], from->of[1][i]};
+  if (keeps == 2) early.log_c = (REDUCED){from->of[2][i], from->of[3][i]};
+  return early;
+}
+
+#define EARLY(name, what, ...)                                                       \
+  ALWAYS_INLINE int KERNEL(name, keeps)(int special) {                               \
+    (void)special;                                                                   \
+    return what;                                                                     \
+  }                                                                                  \
+                                                                                     \
+  ALWAYS_INLINE LOCAL(early) KERNEL(name, form)(int special, T y, T z, const T *p) { \
+    LOCAL(early) early = {0};                                                        \
+    (void)special, (void)y, (void)z, (void)p;                                        \
+    __VA_ARGS__                                                                      \
+    return early;                                                                    \
+  }
+
+EARLY(nothing, 0, )
+
+/* LOSS is a formula; that of a MARGIN_LOSS sees signs. _AFTER follows an EARLY of the same name.
+ * SPECIAL has a condition on the parameters and on what the block is, under which a formula may
+ * leave out what then makes no difference. What has an EARLY, or a loop for rare blocks, takes
+ * longer than the memory. */
+#define IS_RARE(kind) ((kind) == LOCAL(usual) || (kind) == LOCAL(labels))
+#define LOSS(name, ...) KERNELS(name, 1, LOCAL(as_given), 0, nothing, __VA_ARGS__)
+#define LOSS_AFTER(name, ...) KERNELS(name, 0, LOCAL(as_given), 0, name, __VA_ARGS__)
+#define MARGIN_LOSS(name, ...) KERNELS(name, 1, LOCAL(signs), 0, nothing, __VA_ARGS__)
+#define MARGIN_LOSS_AFTER(name, ...) KERNELS(name, 0, LOCAL(signs), 0, name, __VA_ARGS__)
+#define SPECIAL_LOSS(name, kind, condition, ...) \
+  KERNELS(name, !IS_RARE(kind), kind, condition, nothing, __VA_ARGS__)
+#define SPECIAL_LOSS_AFTER(name, kind, condition, ...) \
+  KERNELS(name, 0, kind, condition, name, __VA_ARGS__)
+
+#define KERNELS(name, light, kind, condition, prelude, ...)                                        \
   /* What takes no longer than the memory writes lines past the caches while it goes on. */        \
   enum { KERNEL(name, is_rare) = IS_RARE(kind), KERNEL(name, streams) = IN_LANES && (light) };     \
                                                                                                    \
-  ALWAYS_INLINE T KERNEL(name, prior)(T y, T z) {                                                  \
-    (void)y, (void)z;                                                                              \
-    return expression;                                                                             \
-  }                                                                                                \
-                                                                                                   \
-  ALWAYS_INLINE I KERNEL(name, element)(int closely, int special, T y, T z, T e, const T *p,       \
-                                        T *loss_, T *grad_, T *hess_) {                            \
+  ALWAYS_INLINE I KERNEL(name, element)(int closely, int special, T y, T z, LOCAL(early) early,    \
+                                        const T *p, T *loss_, T *grad_, T *hess_) {                \
     T loss, grad, hess;                                                                            \
     I flags = 0;                                                                                   \
-    (void)p, (void)e, (void)closely, (void)special;                                                \
+    (void)p, (void)early, (void)closely, (void)special;                                            \
     __VA_ARGS__                                                                                    \
     *loss_ = loss, *grad_ = grad, *hess_ = hess;                                                   \
     return flags;                                                                                  \
@@ -294,7 +331,7 @@ static NOT_INLINE int64_t LOCAL(run_in_parts)(fl_pointwise_fn *kernel, int holds
     I flags = 0;                                                                                   \
     SIMD_FLAGS for (ptrdiff_t i = 0; i < n; i++) {                                                 \
       T loss, grad, hess;                                                                          \
-      flags |= KERNEL(name, element)(1, 0, y[i], z[i], 0, p, &loss, &grad, &hess);                 \
+      flags |= KERNEL(name, element)(1, 0, y[i], z[i], (LOCAL(early)){0}, p, &loss, &grad, &hess); \
     }                                                                                              \
     return flags;                                                                                  \
   }                                                                                                \
@@ -307,11 +344,12 @@ static NOT_INLINE int64_t LOCAL(run_in_parts)(fl_pointwise_fn *kernel, int holds
   }                                                                                                \
                                                                                                    \
   ALWAYS_INLINE void KERNEL(name, group)(                                                          \
-      int what, int special, const T *y, const T *z, const T *w, const T *e, const T *p, T factor, \
-      T *losses, T *grads, T *hesses, LOCAL(losses) * added, double *w_sum, I *seen, I *other) {   \
+      int what, int special, const T *y, const T *z, const T *w, const LOCAL(early_block) * early, \
+      ptrdiff_t at, const T *p, T factor, T *losses, T *grads, T *hesses, LOCAL(losses) * added,   \
+      double *w_sum, I *seen, I *other) {                                                          \
     T terms[FL_LANES];                                                                             \
     const int rates = what & (LOCAL(want_grad) | LOCAL(want_hess));                                \
-    const int margins = kind == LOCAL(signs);                                                      \
+    const int margins = kind == LOCAL(signs), keeps = KERNEL(prelude, keeps)(special);             \
     SIMD for (int j = 0; j < FL_LANES; j++) {                                                      \
       T loss, grad, hess;                                                                          \
       const T yj = margins && !special ? 2 * y[j] - 1 : y[j];                                      \
@@ -319,8 +357,9 @@ static NOT_INLINE int64_t LOCAL(run_in_parts)(fl_pointwise_fn *kernel, int holds
         if (!special) seen[j] |= SIGN_OF(y[j] * y[j] - y[j]);                                      \
         other[j] |= SIGN_OF(y[j]) ^ SIGN_OF((T)1);                                                 \
       }                                                                                            \
-      seen[j] |= KERNEL(name, element)(0, special, yj, z[j], has_prior ? e[j] : 0, p, &loss,       \
-                                       &grad, &hess);                                              \
+      const LOCAL(early) formed =                                                                  \
+          keeps ? LOCAL(kept)(keeps, early, at + j) : KERNEL(prelude, form)(special, yj, z[j], p); \
+      seen[j] |= KERNEL(name, element)(0, special, yj, z[j], formed, p, &loss, &grad, &hess);      \
       const T wj = what & LOCAL(weighted) ? w[j] : 1, rate = rates ? wj * factor : 1;              \
       terms[j] = loss;                                                                             \
       if (what & LOCAL(want_sum) && what & LOCAL(weighted)) {                                      \
@@ -335,10 +374,10 @@ static NOT_INLINE int64_t LOCAL(run_in_parts)(fl_pointwise_fn *kernel, int holds
       LOCAL(add_losses)(KERNEL(name, shifts)(what), added, terms);                                 \
   }                                                                                                \
                                                                                                    \
-  ALWAYS_INLINE LOCAL(found)                                                                       \
-      KERNEL(name, in_lanes)(int what, int special, int past, ptrdiff_t n, ptrdiff_t ahead,        \
-                             ptrdiff_t w_ahead, const T *y, const T *z, const T *w, const T *e,    \
-                             const T *p, T factor, T *losses, T *grads, T *hesses) {               \
+  ALWAYS_INLINE LOCAL(found) KERNEL(name, in_lanes)(                                               \
+      int what, int special, int past, ptrdiff_t n, ptrdiff_t ahead, ptrdiff_t w_ahead,            \
+      const T *y, const T *z, const T *w, const LOCAL(early_block) * early, const T *p, T factor,  \
+      T *losses, T *grads, T *hesses) {                                                            \
     const ptrdiff_t at_once = past ? LOCAL(held) : n;                                              \
     T held[3][LOCAL(held)];                                                                        \
     LOCAL(losses) added = {{0}, {0}};                                                              \
@@ -356,10 +395,11 @@ static NOT_INLINE int64_t LOCAL(run_in_parts)(fl_pointwise_fn *kernel, int holds
         LOCAL(fetch)(FL_LANES, y + i, ahead);                                                      \
         LOCAL(fetch)(FL_LANES, z + i, ahead);                                                      \
         if (what & LOCAL(weighted)) LOCAL(fetch)(FL_LANES, w + i, w_ahead);                        \
-        if (has_prior && what & LOCAL(want_grad))                                                  \
+        if (KERNEL(prelude, keeps)(special) && what & LOCAL(want_grad))                            \
           ASK_FOR(FL_LANES, grads_to + k, FL_ROWS_AHEAD, 2);                                       \
-        KERNEL(name, group)(what, special, y + i, z + i, w + i, e + i, p, factor, losses_to + k,   \
-                            grads_to + k, hesses_to + k, &added, w_sum, seen, other);              \
+        KERNEL(name, group)(what, special, y + i, z + i, w + i, early, i, p, factor,               \
+                            losses_to + k, grads_to + k, hesses_to + k, &added, w_sum, seen,       \
+                            other);                                                                \
       }                                                                                            \
       if (past && what & LOCAL(want_loss)) LOCAL(put_past)(part, losses + from, losses_to);        \
       if (past && what & LOCAL(want_grad)) LOCAL(put_past)(part, grads + from, grads_to);          \
@@ -376,9 +416,11 @@ static NOT_INLINE int64_t LOCAL(run_in_parts)(fl_pointwise_fn *kernel, int holds
                                                                                                    \
   ALWAYS_INLINE LOCAL(found) KERNEL(name, in_turn)(                                                \
       int what, int special, ptrdiff_t n, ptrdiff_t ahead, ptrdiff_t w_ahead, const T *y,          \
-      const T *z, const T *w, const T *e, const T *p, T factor, T *losses, T *grads, T *hesses) {  \
+      const T *z, const T *w, const LOCAL(early_block) * early, const T *p, T factor, T *losses,   \
+      T *grads, T *hesses) {                                                                       \
     const int rates = what & (LOCAL(want_grad) | LOCAL(want_hess));                                \
     const int margins = kind == LOCAL(signs), sums = what & LOCAL(want_sum);                       \
+    const int early_too = KERNEL(prelude, keeps)(special);                                         \
     const int keeps = sums && what & LOCAL(weighted) && rates; /* which may replace them */        \
     T terms[FL_BLOCK], weights[FL_BLOCK];                                                          \
     I flags = 0, other = 0;                                                                        \
@@ -393,8 +435,9 @@ static NOT_INLINE int64_t LOCAL(run_in_parts)(fl_pointwise_fn *kernel, int holds
           if (!special) flags |= SIGN_OF(y[i] * y[i] - y[i]);                                      \
           other |= SIGN_OF(y[i]) ^ SIGN_OF((T)1);                                                  \
         }                                                                                          \
-        flags |= KERNEL(name, element)(0, special, yi, z[i], has_prior ? e[i] : 0, p, &loss,       \
-                                       &grad, &hess);                                              \
+        const LOCAL(early) formed = early_too ? LOCAL(kept)(early_too, early, i)                   \
+                                              : KERNEL(prelude, form)(special, yi, z[i], p);       \
+        flags |= KERNEL(name, element)(0, special, yi, z[i], formed, p, &loss, &grad, &hess);      \
         const T wi = what & LOCAL(weighted) ? w[i] : 1, rate = rates ? wi * factor : 1;            \
         if (sums) terms[i] = loss;                                                                 \
         if (keeps) weights[i] = wi;                                                                \
@@ -417,11 +460,12 @@ static NOT_INLINE int64_t LOCAL(run_in_parts)(fl_pointwise_fn *kernel, int holds
                                       const T *w, const T *p, T factor, T *losses, T *grads,       \
                                       T *hesses, int past, fl_sum *sums) {                         \
     const int margins = kind == LOCAL(signs);                                                      \
-    T e[FL_BLOCK];                                                                                 \
+    const int early_too = KERNEL(prelude, keeps)(special);                                         \
     const size_t whole = ((size_t)n + FL_LANES - 1) / FL_LANES * FL_LANES;                         \
-    if (has_prior) SIMD for (size_t i = 0; i < whole; i++) {                                       \
+    LOCAL(early_block) early;                                                                      \
+    if (early_too) SIMD for (size_t i = 0; i < whole; i++) {                                       \
         const T yi = margins && !special ? 2 * y[i] - 1 : y[i];                                    \
-        e[i] = KERNEL(name, prior)(yi, z[i]);                                                      \
+        LOCAL(keep)(early_too, KERNEL(prelude, form)(special, yi, z[i], p), &early, i);            \
       }                                                                                            \
     /* Of the commonest mode one loop, whether past the caches or not, takes longer in them. */    \
     const int streams = KERNEL(name, streams) && what & LOCAL(want_results);                       \
@@ -429,13 +473,13 @@ static NOT_INLINE int64_t LOCAL(run_in_parts)(fl_pointwise_fn *kernel, int holds
     const int two_loops = streams && usual && what == (LOCAL(want_sum) | LOCAL(want_grad));        \
     LOCAL(found) found;                                                                            \
     if (two_loops && past)                                                                         \
-      found = KERNEL(name, in_lanes)(what, special, 1, n, ahead, w_ahead, y, z, w, e, p, factor,   \
-                                     losses, grads, hesses);                                       \
+      found = KERNEL(name, in_lanes)(what, special, 1, n, ahead, w_ahead, y, z, w, &early, p,      \
+                                     factor, losses, grads, hesses);                               \
     else if (IN_LANES)                                                                             \
       found = KERNEL(name, in_lanes)(what, special, streams && !two_loops && past, n, ahead,       \
-                                     w_ahead, y, z, w, e, p, factor, losses, grads, hesses);       \
+                                     w_ahead, y, z, w, &early, p, factor, losses, grads, hesses);  \
     else                                                                                           \
-      found = KERNEL(name, in_turn)(what, special, n, ahead, w_ahead, y, z, w, e, p, factor,       \
+      found = KERNEL(name, in_turn)(what, special, n, ahead, w_ahead, y, z, w, &early, p, factor,  \
                                     losses, grads, hesses);                                        \
     if (margins && special && found.other & ~SIGN_OF(-N(0))) found.flags = 1; /* not only signs */ \
     if (margins && found.flags && !checked) return LOCAL(doubt);                                   \
@@ -455,8 +499,8 @@ static NOT_INLINE int64_t LOCAL(run_in_parts)(fl_pointwise_fn *kernel, int holds
     T terms[FL_BLOCK], slopes[FL_BLOCK], curvatures[FL_BLOCK], weights[FL_BLOCK];                  \
     SIMD for (ptrdiff_t i = 0; i < n; i++) {                                                       \
       T loss, grad, hess;                                                                          \
-      (void)KERNEL(name, element)(0, 0, y[i], z[i], KERNEL(name, prior)(y[i], z[i]), p, &loss,     \
-                                  &grad, &hess);                                                   \
+      const LOCAL(early) formed = KERNEL(prelude, form)(0, y[i], z[i], p);                         \
+      (void)KERNEL(name, element)(0, 0, y[i], z[i], formed, p, &loss, &grad, &hess);               \
       terms[i] = loss, slopes[i] = grad, curvatures[i] = hess;                                     \
     }                                                                                              \
     if (what & LOCAL(want_sum) && what & LOCAL(weighted)) {                                        \
@@ -487,7 +531,7 @@ static NOT_INLINE int64_t LOCAL(run_in_parts)(fl_pointwise_fn *kernel, int holds
     I flags = 0;                                                                                   \
     (void)shows, (void)may_repeat;                                                                 \
     /* Another loop takes whole blocks first. */                                                   \
-    if (ahead && (has_prior || kind == LOCAL(labels))) ahead = FL_BLOCK;                           \
+    if (ahead && (KERNEL(prelude, keeps)(1) || kind == LOCAL(labels))) ahead = FL_BLOCK;           \
     for (ptrdiff_t start = 0; start < n; start += FL_BLOCK) {                                      \
       const ptrdiff_t length = n - start < FL_BLOCK ? n - start : FL_BLOCK;                        \
       if (!margins) special = (condition);                                                         \
@@ -537,7 +581,9 @@ static NOT_INLINE int64_t LOCAL(run_in_parts)(fl_pointwise_fn *kernel, int holds
 #include "losses/binary.h"
 #include "losses/regression.h"
 #undef KERNELS
+#undef EARLY
 
+#define EARLY(...)
 #define KERNELS(name, ...)                                                                         \
   {#name,                                                                                          \
    {KERNEL(name, run_sum), KERNEL(name, run_wsum), KERNEL(name, run_loss), KERNEL(name, run_grad), \
@@ -547,8 +593,10 @@ static const fl_pointwise KERNEL(pointwise, table)[] = {
 #include "losses/regression.h"
 };
 #undef KERNELS
+#undef EARLY
+#undef AN_EXPONENTIAL
 #undef LOSS
-#undef FUNCTION_LOSS
+#undef LOSS_AFTER
 #undef IS_RARE
 #undef MARGIN_LOSS
 #undef MARGIN_LOSS_AFTER

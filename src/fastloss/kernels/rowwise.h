@@ -935,23 +935,34 @@ ALWAYS_INLINE void LOCAL(give_own)(const fl_matrix *to, ptrdiff_t row, const I *
   for (int r = 0; r < FL_LANES; r++, rows += step) ((T *)rows)[place[r]] = own[r];
 }
 
+/* Logarithms that are reduced. */
+typedef struct {
+  T k[FL_LANES], f[FL_LANES];
+} LOCAL(logs);
+
+ALWAYS_INLINE REDUCED LOCAL(reduced)(int steps, const LOCAL(logs) * logs, int j) {
+  return steps ? (REDUCED){logs->k[j], logs->f[j]} : (REDUCED){0};
+}
+
 /* A loss of each kind of target, and one of dense targets. A formula that is told `special` may
- * expect that probabilities are ordinary: the sign of `unusual` tells whether they are not. */
+ * expect that probabilities are ordinary: the sign of `unusual` tells whether they are not. That of
+ * a DENSE_TERM finds in `log` what a loop of its own reduced: of two short loops a processor
+ * overlaps more of the iterations than of a long one. */
 #define TERM(name, ...)              \
-  TERMS(name, __VA_ARGS__)           \
+  TERMS(name, 0, {0}, __VA_ARGS__)   \
   STEPS(name, dense, FL_DENSE)       \
   STEPS(name, smoothed, FL_SMOOTHED) \
   STEPS(name, plain, FL_PLAIN)       \
   OWN_TERMS(name)
-#define DENSE_TERM(name, ...)  \
-  TERMS(name, __VA_ARGS__)     \
-  STEPS(name, dense, FL_DENSE) \
+#define DENSE_TERM(name, reduction, ...) \
+  TERMS(name, 1, reduction, __VA_ARGS__) \
+  STEPS(name, dense, FL_DENSE)           \
   STEPS(name, plain, FL_PLAIN)
 
-#define TERMS(name, ...)                                                                           \
+#define TERMS(name, in_steps, reduction, ...)                                                      \
   ALWAYS_INLINE I KERNEL(name, element)(int kind, int special, T p, T y, T eps, T smoothing,       \
-                                        T weight, T sharers, I label, I class, T *loss_, T *grad_, \
-                                        T *hess_) {                                                \
+                                        T weight, T sharers, I label, I class, REDUCED log,        \
+                                        T *loss_, T *grad_, T *hess_) {                            \
     const T above = p < eps ? eps : p, clipped = above > 1 - eps ? 1 - eps : above;                \
     const T z = kind == FL_PLAIN ? p : clipped;                                                    \
     const T t = kind == FL_SPARSE                                                                  \
@@ -959,10 +970,20 @@ ALWAYS_INLINE void LOCAL(give_own)(const fl_matrix *to, ptrdiff_t row, const I *
                     : LOCAL(target)(kind, weight, smoothing, sharers, y, label, class, p);         \
     T loss, grad, hess;                                                                            \
     I unusual;                                                                                     \
-    (void)special;                                                                                 \
+    (void)special, (void)log;                                                                      \
     __VA_ARGS__                                                                                    \
     *loss_ = loss, *grad_ = grad, *hess_ = hess;                                                   \
     return unusual;                                                                                \
+  }                                                                                                \
+                                                                                                   \
+  /* The first step, of FL_LANES plain elements. */                                                \
+  ALWAYS_INLINE void KERNEL(name, reduce)(const T *z_, const T *y, LOCAL(logs) * to) {             \
+    SIMD for (int j = 0; j < FL_LANES; j++) {                                                      \
+      const T z = z_[j], t = y[j];                                                                 \
+      (void)z, (void)t;                                                                            \
+      const REDUCED log = reduction;                                                               \
+      to->k[j] = log.k, to->f[j] = log.f;                                                          \
+    }                                                                                              \
   }                                                                                                \
                                                                                                    \
   ALWAYS_INLINE void KERNEL(name, terms_across)(int kind, int special, const fl_tile *tile,        \
@@ -970,6 +991,11 @@ ALWAYS_INLINE void LOCAL(give_own)(const fl_matrix *to, ptrdiff_t row, const I *
     const T eps = (T)tile->eps, smoothing = (T)tile->smoothing;                                    \
     const T *sharers = (const T *)tile->sharers + from;                                            \
     const I *label = (const I *)tile->label + from;                                                \
+    const int steps = (in_steps) && special;                                                       \
+    LOCAL(logs) logs[FL_FOLD];                                                                     \
+    for (ptrdiff_t k = 0; k < tile->classes && steps; k++)                                         \
+      KERNEL(name, reduce)((const T *)tile->z.body + k * tile->z.step + from,                      \
+                           (const T *)tile->y.body + k * tile->y.step + from, &logs[k]);           \
     for (ptrdiff_t k = 0; k < tile->classes; k++) {                                                \
       const T *z = (const T *)tile->z.body + k * tile->z.step + from;                              \
       const T *y = (const T *)tile->y.body + k * tile->y.step + from;                              \
@@ -979,9 +1005,10 @@ ALWAYS_INLINE void LOCAL(give_own)(const fl_matrix *to, ptrdiff_t row, const I *
       if (HAS_Y(kind)) LOCAL(prefetch_ahead)(tile, &tile->y, k, from);                             \
       SIMD for (int r = 0; r < FL_LANES; r++) {                                                    \
         T grad, hess;                                                                              \
-        const I unusual = KERNEL(name, element)(                                                   \
-            kind, special, z[r], kind == FL_SMOOTHED ? 0 : y[r], eps, smoothing, weight,           \
-            sharers[r], label[r], class, &terms[k][r], &grad, &hess);                              \
+        const I unusual =                                                                          \
+            KERNEL(name, element)(kind, special, z[r], kind == FL_SMOOTHED ? 0 : y[r], eps,        \
+                                  smoothing, weight, sharers[r], label[r], class,                  \
+                                  LOCAL(reduced)(steps, &logs[k], r), &terms[k][r], &grad, &hess); \
         seen[r] |= LOCAL(suspicion)(kind, 0, y[r], z[r]) | (special ? unusual : 0);                \
       }                                                                                            \
     }                                                                                              \
@@ -1013,10 +1040,16 @@ ALWAYS_INLINE void LOCAL(give_own)(const fl_matrix *to, ptrdiff_t row, const I *
     const I label = ((const I *)tile->label)[tile->row + i];                                       \
     const LOCAL(row) z_row = LOCAL(row_of)(tile, &tile->z, i);                                     \
     const LOCAL(row) y_row = LOCAL(row_of)(tile, HAS_Y(kind) ? &tile->y : &tile->z, i);            \
+    const int steps = (in_steps) && special;                                                       \
+    LOCAL(logs) logs[FL_FOLD / FL_LANES];                                                          \
     for (ptrdiff_t first = 0; first < tile->classes;) {                                            \
       const ptrdiff_t stop = LOCAL(end_of_block)(tile, first);                                     \
       T sums[2][FL_LANES] = {{0}};                                                                 \
-      for (; first < stop; first += FL_LANES) {                                                    \
+      const LOCAL(logs) *log = logs;                                                               \
+      for (ptrdiff_t at = first; at < stop && steps; at += FL_LANES)                               \
+        KERNEL(name, reduce)(LOCAL(vector)(z_row, at), LOCAL(vector)(y_row, at),                   \
+                             &logs[(at - first) / FL_LANES]);                                      \
+      for (; first < stop; first += FL_LANES, log++) {                                             \
         const T *z = LOCAL(vector)(z_row, first);                                                  \
         const T *y = LOCAL(vector)(y_row, first);                                                  \
         const T *weight = (const T *)tile->class_weight + first;                                   \
@@ -1027,9 +1060,9 @@ ALWAYS_INLINE void LOCAL(give_own)(const fl_matrix *to, ptrdiff_t row, const I *
           LOCAL(prefetch)(y_row.body + first, LOCAL(into_next_tile)(tile, &tile->y));              \
         SIMD for (int j = 0; j < FL_LANES; j++) {                                                  \
           T loss, grad, hess;                                                                      \
-          const I unusual =                                                                        \
-              KERNEL(name, element)(kind, special, z[j], HAS_Y(kind) ? y[j] : 0, eps, smoothing,   \
-                                    weight[j], sharers, label, class + j, &loss, &grad, &hess);    \
+          const I unusual = KERNEL(name, element)(                                                 \
+              kind, special, z[j], HAS_Y(kind) ? y[j] : 0, eps, smoothing, weight[j], sharers,     \
+              label, class + j, LOCAL(reduced)(steps, log, j), &loss, &grad, &hess);               \
           seen[j] |= LOCAL(suspicion)(kind, 0, y[j], z[j]) | (special ? unusual : 0);              \
           ADD_IN_TURN(sums, turn, j, loss);                                                        \
         }                                                                                          \
@@ -1059,16 +1092,25 @@ ALWAYS_INLINE void LOCAL(give_own)(const fl_matrix *to, ptrdiff_t row, const I *
   ALWAYS_INLINE I KERNEL(name, terms_of_row)(int special, const fl_tile *tile) {                   \
     const LOCAL(row) z_row = LOCAL(row_of)(tile, &tile->z, 0);                                     \
     const LOCAL(row) y_row = LOCAL(row_of)(tile, &tile->y, 0);                                     \
+    const int steps = (in_steps) && special;                                                       \
+    LOCAL(logs) logs[FL_FOLD / FL_LANES], *log = logs;                                             \
     I seen[FL_LANES] = {0};                                                                        \
-    for (ptrdiff_t first = 0; first < tile->classes; first += FL_LANES) {                          \
+    for (ptrdiff_t first = 0; first < tile->classes; first += FL_LANES, log++) {                   \
       const T *z = LOCAL(vector)(z_row, first), *y = LOCAL(vector)(y_row, first);                  \
       T *terms = (T *)tile->e + first;                                                             \
+      if (steps && first % FL_FOLD == 0) {                                                         \
+        log = logs;                                                                                \
+        for (ptrdiff_t at = first; at < LOCAL(end_of_block)(tile, first); at += FL_LANES)          \
+          KERNEL(name, reduce)(LOCAL(vector)(z_row, at), LOCAL(vector)(y_row, at),                 \
+                               &logs[(at - first) / FL_LANES]);                                    \
+      }                                                                                            \
       LOCAL(prefetch)(z_row.body + first, LOCAL(into_next_tile)(tile, &tile->z));                  \
       LOCAL(prefetch)(y_row.body + first, LOCAL(into_next_tile)(tile, &tile->y));                  \
       SIMD for (int j = 0; j < FL_LANES; j++) {                                                    \
         T grad, hess;                                                                              \
-        const I unusual = KERNEL(name, element)(FL_PLAIN, special, z[j], y[j], 0, 0, 1, 1, 0, 0,   \
-                                                &terms[j], &grad, &hess);                          \
+        const I unusual =                                                                          \
+            KERNEL(name, element)(FL_PLAIN, special, z[j], y[j], 0, 0, 1, 1, 0, 0,                 \
+                                  LOCAL(reduced)(steps, log, j), &terms[j], &grad, &hess);         \
         seen[j] |= LOCAL(suspicion)(FL_PLAIN, 0, y[j], z[j]) | (special ? unusual : 0);            \
       }                                                                                            \
     }                                                                                              \
@@ -1098,7 +1140,8 @@ ALWAYS_INLINE void LOCAL(give_own)(const fl_matrix *to, ptrdiff_t row, const I *
       SIMD for (ptrdiff_t r = 0; r < tile->rows; r++) {                                            \
         T loss, grad, hess;                                                                        \
         (void)KERNEL(name, element)(kind, 0, z[r], kind == FL_SMOOTHED ? 0 : y[r], eps, smoothing, \
-                                    weight, sharers[r], label[r], class, &loss, &grad, &hess);     \
+                                    weight, sharers[r], label[r], class, (REDUCED){0}, &loss,      \
+                                    &grad, &hess);                                                 \
         grads[r] = label[r] == FL_IGNORED ? 0 : rate[r] * grad;                                    \
         if (wants_hess) hesses[r] = label[r] == FL_IGNORED ? 0 : rate[r] * hess;                   \
       }                                                                                            \
@@ -1135,7 +1178,7 @@ ALWAYS_INLINE void LOCAL(give_own)(const fl_matrix *to, ptrdiff_t row, const I *
           T loss, grad, hess;                                                                      \
           (void)KERNEL(name, element)(kind, 0, z[j], HAS_Y(kind) ? y[j] : 0, eps, smoothing,       \
                                       kind == FL_PLAIN ? 1 : weight[j], sharers, label, class + j, \
-                                      &loss, &grad, &hess);                                        \
+                                      (REDUCED){0}, &loss, &grad, &hess);                          \
           grads[j] = rate * grad;                                                                  \
           if (wants_hess) hesses[j] = rate * hess;                                                 \
         }                                                                                          \
@@ -1152,60 +1195,60 @@ ALWAYS_INLINE void LOCAL(give_own)(const fl_matrix *to, ptrdiff_t row, const I *
 
 /* Sparse targets: FL_LANES rows at a time from begin to end, so that results are written while
  * others are computed. */
-#define OWN_TERMS(name)                                                                            \
-  ALWAYS_INLINE I KERNEL(name, own_terms)(int special, T eps, const T *p, const T *t, T *terms) {  \
-    I seen[FL_LANES];                                                                              \
-    SIMD for (int r = 0; r < FL_LANES; r++) {                                                      \
-      T grad, hess;                                                                                \
-      const I unusual = KERNEL(name, element)(FL_SPARSE, special, p[r], t[r], eps, 0, 1, 1, 0, 0,  \
-                                              &terms[r], &grad, &hess);                            \
-      seen[r] = LOCAL(suspicion)(FL_SPARSE, 0, t[r], p[r]) | (special ? unusual : 0);              \
-    }                                                                                              \
-    return LOCAL(any)(seen);                                                                       \
-  }                                                                                                \
-                                                                                                   \
-  ALWAYS_INLINE void KERNEL(name, own)(int losses, int grads, int hesses, fl_tile *tile,           \
-                                       const fl_matrix *p, const fl_matrix *grad,                  \
-                                       const fl_matrix *hess) {                                    \
-    const T eps = (T)tile->eps, factor = (T)tile->scale, *weight = tile->class_weight;             \
-    const int weighs = tile->weighs_classes;                                                       \
-    const I *label = (const I *)tile->label + tile->row;                                           \
-    const T *w = (const T *)tile->w + tile->row;                                                   \
-    T *loss = (T *)tile->loss + tile->row;                                                         \
-    I flags = 0, place[FL_MAX_ROWS];                                                               \
-    SIMD for (ptrdiff_t r = 0; r < tile->count; r++) place[r] = label[r] < 0 ? 0 : label[r];       \
-    for (ptrdiff_t row = 0; row < tile->count; row += FL_LANES) {                                  \
-      T own[FL_LANES], t[FL_LANES], terms[FL_LANES], g[FL_LANES], h[FL_LANES];                     \
-      LOCAL(take_own)(p, row, place + row, own);                                                   \
-      if (weighs)                                                                                  \
-        for (int r = 0; r < FL_LANES; r++) t[r] = weight[place[row + r]];                          \
-      SIMD for (int r = 0; r < FL_LANES; r++) {                                                    \
-        own[r] = label[row + r] < 0 ? 1 : own[r];                                                  \
-        t[r] = label[row + r] < 0 ? 0 : weighs ? t[r] : 1;                                         \
-      }                                                                                            \
-      if (KERNEL(name, own_terms)(1, eps, own, t, terms) < 0 &&                                    \
-          KERNEL(name, own_terms)(0, eps, own, t, terms) < 0)                                      \
-        SIMD_FLAGS for (int r = 0; r < FL_LANES; r++) flags |=                                     \
-            LOCAL(outside)(FL_SPARSE, 0, t[r], own[r]);                                            \
-      SIMD for (int r = 0; r < FL_LANES; r++) {                                                    \
-        const int none = label[row + r] < 0;                                                       \
-        const T rate = w[row + r] * factor;                                                        \
-        T term, slope, curvature;                                                                  \
-        (void)KERNEL(name, element)(FL_SPARSE, 0, own[r], t[r], eps, 0, 1, 1, 0, 0, &term, &slope, \
-                                    &curvature);                                                   \
-        loss[row + r] = none || !losses ? 0 : w[row + r] * (0 + terms[r]);                         \
-        g[r] = none ? 0 : rate * slope;                                                            \
-        h[r] = none ? 0 : rate * curvature;                                                        \
-      }                                                                                            \
-      if (grads) LOCAL(give_own)(grad, row, place + row, g);                                       \
-      if (hesses) LOCAL(give_own)(hess, row, place + row, h);                                      \
-    }                                                                                              \
-    tile->flags |= flags;                                                                          \
-  }                                                                                                \
-                                                                                                   \
-  OWN_MODE(name, loss, 1, 0, 0)                                                                    \
-  OWN_MODE(name, grad, 0, 1, 0)                                                                    \
-  OWN_MODE(name, loss_grad, 1, 1, 0)                                                               \
+#define OWN_TERMS(name)                                                                           \
+  ALWAYS_INLINE I KERNEL(name, own_terms)(int special, T eps, const T *p, const T *t, T *terms) { \
+    I seen[FL_LANES];                                                                             \
+    SIMD for (int r = 0; r < FL_LANES; r++) {                                                     \
+      T grad, hess;                                                                               \
+      const I unusual = KERNEL(name, element)(FL_SPARSE, special, p[r], t[r], eps, 0, 1, 1, 0, 0, \
+                                              (REDUCED){0}, &terms[r], &grad, &hess);             \
+      seen[r] = LOCAL(suspicion)(FL_SPARSE, 0, t[r], p[r]) | (special ? unusual : 0);             \
+    }                                                                                             \
+    return LOCAL(any)(seen);                                                                      \
+  }                                                                                               \
+                                                                                                  \
+  ALWAYS_INLINE void KERNEL(name, own)(int losses, int grads, int hesses, fl_tile *tile,          \
+                                       const fl_matrix *p, const fl_matrix *grad,                 \
+                                       const fl_matrix *hess) {                                   \
+    const T eps = (T)tile->eps, factor = (T)tile->scale, *weight = tile->class_weight;            \
+    const int weighs = tile->weighs_classes;                                                      \
+    const I *label = (const I *)tile->label + tile->row;                                          \
+    const T *w = (const T *)tile->w + tile->row;                                                  \
+    T *loss = (T *)tile->loss + tile->row;                                                        \
+    I flags = 0, place[FL_MAX_ROWS];                                                              \
+    SIMD for (ptrdiff_t r = 0; r < tile->count; r++) place[r] = label[r] < 0 ? 0 : label[r];      \
+    for (ptrdiff_t row = 0; row < tile->count; row += FL_LANES) {                                 \
+      T own[FL_LANES], t[FL_LANES], terms[FL_LANES], g[FL_LANES], h[FL_LANES];                    \
+      LOCAL(take_own)(p, row, place + row, own);                                                  \
+      if (weighs)                                                                                 \
+        for (int r = 0; r < FL_LANES; r++) t[r] = weight[place[row + r]];                         \
+      SIMD for (int r = 0; r < FL_LANES; r++) {                                                   \
+        own[r] = label[row + r] < 0 ? 1 : own[r];                                                 \
+        t[r] = label[row + r] < 0 ? 0 : weighs ? t[r] : 1;                                        \
+      }                                                                                           \
+      if (KERNEL(name, own_terms)(1, eps, own, t, terms) < 0 &&                                   \
+          KERNEL(name, own_terms)(0, eps, own, t, terms) < 0)                                     \
+        SIMD_FLAGS for (int r = 0; r < FL_LANES; r++) flags |=                                    \
+            LOCAL(outside)(FL_SPARSE, 0, t[r], own[r]);                                           \
+      SIMD for (int r = 0; r < FL_LANES; r++) {                                                   \
+        const int none = label[row + r] < 0;                                                      \
+        const T rate = w[row + r] * factor;                                                       \
+        T term, slope, curvature;                                                                 \
+        (void)KERNEL(name, element)(FL_SPARSE, 0, own[r], t[r], eps, 0, 1, 1, 0, 0, (REDUCED){0}, \
+                                    &term, &slope, &curvature);                                   \
+        loss[row + r] = none || !losses ? 0 : w[row + r] * (0 + terms[r]);                        \
+        g[r] = none ? 0 : rate * slope;                                                           \
+        h[r] = none ? 0 : rate * curvature;                                                       \
+      }                                                                                           \
+      if (grads) LOCAL(give_own)(grad, row, place + row, g);                                      \
+      if (hesses) LOCAL(give_own)(hess, row, place + row, h);                                     \
+    }                                                                                             \
+    tile->flags |= flags;                                                                         \
+  }                                                                                               \
+                                                                                                  \
+  OWN_MODE(name, loss, 1, 0, 0)                                                                   \
+  OWN_MODE(name, grad, 0, 1, 0)                                                                   \
+  OWN_MODE(name, loss_grad, 1, 1, 0)                                                              \
   OWN_MODE(name, grad_hess, 0, 1, 1)
 
 #define OWN_MODE(name, mode, losses, grads, hesses)                                               \
@@ -1233,7 +1276,7 @@ ALWAYS_INLINE void LOCAL(give_own)(const fl_matrix *to, ptrdiff_t row, const I *
 #define TERM(name, ...)                                                                 \
   TERM_OF(name, STEPS_OF(name, dense, FL_DENSE), STEPS_OF(name, smoothed, FL_SMOOTHED), \
           STEPS_OF(name, plain, FL_PLAIN), OWN_MODES_OF(name))
-#define DENSE_TERM(name, ...) \
+#define DENSE_TERM(name, reduction, ...) \
   TERM_OF(name, STEPS_OF(name, dense, FL_DENSE), STEPS_OF(name, plain, FL_PLAIN))
 static const fl_rowwise KERNEL(rowwise, table)[] = {
     {"softmax", .padding = -HUGE_VAL, .begin = LOCAL(begin),

@@ -334,22 +334,44 @@ VECMATH double log_cosh_f64(double a, double x) {
 }
 
 /* log(one + x), one being 0 or 1, where that is a normal number that is less than 2^126 (2^1022),
- * or NaN; the second pair for x >= 0. */
-VECMATH float log_sum_split_f32(float x, float one, float low) {
+ * or NaN; in two steps, since of two short loops a processor overlaps more of the iterations than
+ * of a long one. */
+typedef struct {
+  float k, f;
+} reduced_f32;
+
+typedef struct {
+  double k, f;
+} reduced_f64;
+
+VECMATH reduced_f32 reduce_f32(float x, float one, float low) {
   uint32_t e = exponent_f32(one + x, low);
   float scale = of_bits_f32(bits_f32(1) - e);
-  return join_log_f32(exponent_value_f32(e), x * scale + (one * scale - 1));
+  return (reduced_f32){exponent_value_f32(e), x * scale + (one * scale - 1)};
 }
 
-VECMATH double log_sum_split_f64(double x, double one, double low) {
+VECMATH reduced_f64 reduce_f64(double x, double one, double low) {
   uint64_t e = exponent_f64(one + x, low);
   double scale = of_bits_f64(bits_f64(1) - e);
-  return join_log_f64(exponent_value_f64(e), x * scale + (one * scale - 1));
+  return (reduced_f64){exponent_value_f64(e), x * scale + (one * scale - 1)};
 }
 
-VECMATH float log_sum_normal_f32(float x, float one) { return log_sum_split_f32(x, one, 0.75f); }
+VECMATH float log_reduced_f32(reduced_f32 u) { return join_log_f32(u.k, u.f); }
 
-VECMATH double log_sum_normal_f64(double x, double one) { return log_sum_split_f64(x, one, 0.75); }
+VECMATH double log_reduced_f64(reduced_f64 u) { return join_log_f64(u.k, u.f); }
+
+/* For x >= 0. */
+VECMATH reduced_f32 reduce_sum_f32(float x, float one) { return reduce_f32(x, one, 0.75f); }
+
+VECMATH reduced_f64 reduce_sum_f64(double x, double one) { return reduce_f64(x, one, 0.75); }
+
+VECMATH float log_sum_normal_f32(float x, float one) {
+  return log_reduced_f32(reduce_sum_f32(x, one));
+}
+
+VECMATH double log_sum_normal_f64(double x, double one) {
+  return log_reduced_f64(reduce_sum_f64(x, one));
+}
 
 /* log(one + x), one being 0 or 1, for 0 <= one + x <= 1; bit for bit what log and log1p give. */
 VECMATH float log_unit_f32(float x, float one) {
@@ -376,28 +398,39 @@ VECMATH double log_unit_f64(double x, double one) {
   return u == u ? y : u;
 }
 
-/* The same where one + x is 0 or a normal number, or NaN. */
-VECMATH float log_unit_normal_f32(float x, float one) {
-  float y = log_sum_split_f32(x, one, SQRT_HALF_F32);
-  return one + x == 0 ? -__builtin_inff() : y;
+/* The same where one + x is 0 or a normal number, or NaN: k of other numbers is not as small as
+ * that of 0, and f of NaN is NaN. */
+VECMATH reduced_f32 reduce_unit_f32(float x, float one) {
+  return reduce_f32(x, one, SQRT_HALF_F32);
 }
 
-VECMATH double log_unit_normal_f64(double x, double one) {
-  double y = log_sum_split_f64(x, one, SQRT_HALF_F64);
-  return one + x == 0 ? -__builtin_inf() : y;
+VECMATH reduced_f64 reduce_unit_f64(double x, double one) {
+  return reduce_f64(x, one, SQRT_HALF_F64);
+}
+
+VECMATH float log_reduced_unit_f32(reduced_f32 u) {
+  return u.k < -126 * STEP_F32 ? u.f - __builtin_inff() : log_reduced_f32(u);
+}
+
+VECMATH double log_reduced_unit_f64(reduced_f64 u) {
+  return u.k < -1022 * STEP_F64 ? u.f - __builtin_inf() : log_reduced_f64(u);
 }
 
 /* log(x) of a normal number that is less than 2^126 (2^1022), or NaN; bit for bit what log gives.
  */
-VECMATH float log_normal_f32(float x) {
+VECMATH reduced_f32 reduce_normal_f32(float x) {
   uint32_t e = exponent_f32(x, SQRT_HALF_F32);
-  return join_log_f32(exponent_value_f32(e), x * of_bits_f32(bits_f32(1) - e) - 1);
+  return (reduced_f32){exponent_value_f32(e), x * of_bits_f32(bits_f32(1) - e) - 1};
 }
 
-VECMATH double log_normal_f64(double x) {
+VECMATH reduced_f64 reduce_normal_f64(double x) {
   uint64_t e = exponent_f64(x, SQRT_HALF_F64);
-  return join_log_f64(exponent_value_f64(e), x * of_bits_f64(bits_f64(1) - e) - 1);
+  return (reduced_f64){exponent_value_f64(e), x * of_bits_f64(bits_f64(1) - e) - 1};
 }
+
+VECMATH float log_normal_f32(float x) { return log_reduced_f32(reduce_normal_f32(x)); }
+
+VECMATH double log_normal_f64(double x) { return log_reduced_f64(reduce_normal_f64(x)); }
 
 /* log1p(numerator / denominator), both >= 0. A quotient above 2^120 (2^1000) may overflow; it is
  * formed 2^-150 (2^-1200) as large, and the 1 no longer counts. */
@@ -413,13 +446,14 @@ VECMATH double log1p_ratio_f64(double numerator, double denominator) {
   return log_sum_f64(a / b, large ? 0 : 1, large ? 1200 * STEP_F64 : 0);
 }
 
-/* The same where the quotient is less than 2^126 (2^1022), or NaN; bit for bit the same. */
-VECMATH float log1p_ratio_normal_f32(float numerator, float denominator) {
-  return log_sum_normal_f32(numerator / denominator, 1);
+/* The same where the quotient is less than 2^126 (2^1022), or NaN, to be continued by log_reduced;
+ * bit for bit the same. */
+VECMATH reduced_f32 reduce_ratio_f32(float numerator, float denominator) {
+  return reduce_sum_f32(numerator / denominator, 1);
 }
 
-VECMATH double log1p_ratio_normal_f64(double numerator, double denominator) {
-  return log_sum_normal_f64(numerator / denominator, 1);
+VECMATH reduced_f64 reduce_ratio_f64(double numerator, double denominator) {
+  return reduce_sum_f64(numerator / denominator, 1);
 }
 
 /* 1/(2 x) and up to an eighth more, for x from 1 to 2^100 (2^1000), and 1/(2 x) itself for powers

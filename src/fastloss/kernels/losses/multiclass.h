@@ -14,10 +14,10 @@ TERM(cross_entropy_term, {
 })
 
 /* t (log t - log z) = +-t log1p((hi - lo) / lo), which keeps the digits for z near t. */
-DENSE_TERM(kl_divergence_term, {
+DENSE_TERM(kl_divergence_term, REDUCE_RATIO((z < t ? t : z) - (z < t ? z : t), z < t ? z : t), {
   T none = z - z, lo = z < t ? z : t, hi = z < t ? t : z;
   unusual = t == 0 ? 0 : SIGN_OF(lo - NORMAL);
-  T d = special ? LOG1P_RATIO_NORMAL(hi - lo, lo) : LOG1P_RATIO(hi - lo, lo);
+  T d = special ? LOG_REDUCED(log) : LOG1P_RATIO(hi - lo, lo);
   loss = t == 0 ? none : z < t ? t * d : -t * d;
   grad = t == 0 ? none : -t / z;
   hess = t == 0 ? none : t / z / z;

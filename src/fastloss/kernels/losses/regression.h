@@ -31,7 +31,11 @@ LOSS(absolute_error, {
 
 /* log1p(z) - log1p(y) = +-log1p((hi - lo) / (1 + lo)): the difference of the logarithms would
  * lose its digits for z near y. */
-SPECIAL_LOSS(squared_log_error, LOCAL(usual), may_repeat, {
+EARLY(squared_log_error, special, {
+  T lo = z < y ? z : y, hi = z < y ? y : z;
+  early.log = REDUCE_RATIO(hi - lo, 1 + lo);
+})
+SPECIAL_LOSS_AFTER(squared_log_error, LOCAL(usual), may_repeat, {
   T lo = z < y ? z : y, hi = z < y ? y : z, below = 1 + lo;
   if (special) {
     flags |= (SIGN_OF(below) - 1) | SIGN_OF(MODERATE - hi);
@@ -39,7 +43,7 @@ SPECIAL_LOSS(squared_log_error, LOCAL(usual), may_repeat, {
     CHECK_ABOVE_MINUS_ONE(FL_BAD_TRUE, y);
     CHECK_ABOVE_MINUS_ONE(FL_BAD_PRED, z);
   }
-  T d = special ? LOG1P_RATIO_NORMAL(hi - lo, below) : LOG1P_RATIO(hi - lo, below);
+  T d = special ? LOG_REDUCED(early.log) : LOG1P_RATIO(hi - lo, below);
   T difference = z < y ? -d : d;
   const int infinite = !special && z == INF;
   loss = d * d;
@@ -75,8 +79,9 @@ SPECIAL_LOSS(pseudo_huber, LOCAL(as_given), p[0] == 1, {
 /* With e = exp(-|r|) and m = 1 - e, tanh |r| = m (1 + e) / (1 + e^2) keeps its digits for small r.
  * The Hessian alone needs all digits of a small e, and falls so fast that the rounding error of r
  * counts (Knuth's TwoSum): sech^2(r + d) is sech^2(r) (1 - 2 d tanh r) to first order. */
-FUNCTION_LOSS(log_cosh, {
-  T r = z - y, a = ABS(r), m = -EXPM1_NONPOSITIVE(-a), e = 1 - m, e2 = e * e;
+EARLY(log_cosh, AN_EXPONENTIAL, { early.e = -EXPM1_NONPOSITIVE(-ABS(z - y)); })
+LOSS_AFTER(log_cosh, {
+  T r = z - y, a = ABS(r), m = early.e, e = 1 - m, e2 = e * e;
   loss = LOG_COSH(a, e2);
   grad = COPYSIGN(m * (1 + e) / (1 + e2), r);
   T exact = EXP_NONPOSITIVE(-a), sech = 2 * exact / (1 + exact * exact);
