@@ -104,8 +104,9 @@
 #define REDUCE_NORMAL(x) FN(reduce_normal)(x)
 #define REDUCE_UNIT(x, one) FN(reduce_unit)(x, one)
 #define REDUCE_RATIO(numerator, denominator) FN(reduce_ratio)(numerator, denominator)
-#define LOG_REDUCED(u) FN(log_reduced)(u)
-#define LOG_REDUCED_UNIT(u) FN(log_reduced_unit)(u)
+#define REDUCED_AGAIN(k, f) FN(reduced_again)(k, f)
+#define LOG_REDUCED(r) FN(log_reduced)(r)
+#define LOG_REDUCED_UNIT(r) FN(log_reduced_unit)(r)
 #define UNLESS_NAN(x, value) ((x) == (x) ? (value) : (x))
 #define SIGN_OF(x) ((I)FN(bits)(x)) /* negative where x is, or -0, or some NaN */
 #define OUTSIDE_UNIT(x) (((x) < 0) | ((x) > 1))

@@ -941,7 +941,7 @@ typedef struct {
 } LOCAL(logs);
 
 ALWAYS_INLINE REDUCED LOCAL(reduced)(int steps, const LOCAL(logs) * logs, int j) {
-  return steps ? (REDUCED){logs->k[j], logs->f[j]} : (REDUCED){0};
+  return steps ? REDUCED_AGAIN(logs->k[j], logs->f[j]) : (REDUCED){0};
 }
 
 /* A loss of each kind of target, and one of dense targets. A formula that is told `special` may

@@ -337,28 +337,30 @@ VECMATH double log_cosh_f64(double a, double x) {
  * or NaN; in two steps, since of two short loops a processor overlaps more of the iterations than
  * of a long one. */
 typedef struct {
-  float k, f;
+  float k, f, u; /* u = one + x */
 } reduced_f32;
 
 typedef struct {
-  double k, f;
+  double k, f, u; /* u = one + x */
 } reduced_f64;
 
 VECMATH reduced_f32 reduce_f32(float x, float one, float low) {
-  uint32_t e = exponent_f32(one + x, low);
+  float u = one + x;
+  uint32_t e = exponent_f32(u, low);
   float scale = of_bits_f32(bits_f32(1) - e);
-  return (reduced_f32){exponent_value_f32(e), x * scale + (one * scale - 1)};
+  return (reduced_f32){exponent_value_f32(e), x * scale + (one * scale - 1), u};
 }
 
 VECMATH reduced_f64 reduce_f64(double x, double one, double low) {
-  uint64_t e = exponent_f64(one + x, low);
+  double u = one + x;
+  uint64_t e = exponent_f64(u, low);
   double scale = of_bits_f64(bits_f64(1) - e);
-  return (reduced_f64){exponent_value_f64(e), x * scale + (one * scale - 1)};
+  return (reduced_f64){exponent_value_f64(e), x * scale + (one * scale - 1), u};
 }
 
-VECMATH float log_reduced_f32(reduced_f32 u) { return join_log_f32(u.k, u.f); }
+VECMATH float log_reduced_f32(reduced_f32 r) { return join_log_f32(r.k, r.f); }
 
-VECMATH double log_reduced_f64(reduced_f64 u) { return join_log_f64(u.k, u.f); }
+VECMATH double log_reduced_f64(reduced_f64 r) { return join_log_f64(r.k, r.f); }
 
 /* For x >= 0. */
 VECMATH reduced_f32 reduce_sum_f32(float x, float one) { return reduce_f32(x, one, 0.75f); }
@@ -398,8 +400,7 @@ VECMATH double log_unit_f64(double x, double one) {
   return u == u ? y : u;
 }
 
-/* The same where one + x is 0 or a normal number, or NaN: k of other numbers is not as small as
- * that of 0, and f of NaN is NaN. */
+/* The same where one + x is 0 or a normal number, or NaN. */
 VECMATH reduced_f32 reduce_unit_f32(float x, float one) {
   return reduce_f32(x, one, SQRT_HALF_F32);
 }
@@ -408,24 +409,34 @@ VECMATH reduced_f64 reduce_unit_f64(double x, double one) {
   return reduce_f64(x, one, SQRT_HALF_F64);
 }
 
-VECMATH float log_reduced_unit_f32(reduced_f32 u) {
-  return u.k < -126 * STEP_F32 ? u.f - __builtin_inff() : log_reduced_f32(u);
+VECMATH float log_reduced_unit_f32(reduced_f32 r) {
+  return r.u == 0 ? -__builtin_inff() : log_reduced_f32(r);
 }
 
-VECMATH double log_reduced_unit_f64(reduced_f64 u) {
-  return u.k < -1022 * STEP_F64 ? u.f - __builtin_inf() : log_reduced_f64(u);
+VECMATH double log_reduced_unit_f64(reduced_f64 r) {
+  return r.u == 0 ? -__builtin_inf() : log_reduced_f64(r);
+}
+
+/* What was reduced, of k and f alone, but for u, which is 0 or is not: f is 0 and NaN,
+ * respectively, of 0 and of some NaN, whose k is less than that of normal numbers. */
+VECMATH reduced_f32 reduced_again_f32(float k, float f) {
+  return (reduced_f32){k, f, k < -126 * STEP_F32 ? f : 1};
+}
+
+VECMATH reduced_f64 reduced_again_f64(double k, double f) {
+  return (reduced_f64){k, f, k < -1022 * STEP_F64 ? f : 1};
 }
 
 /* log(x) of a normal number that is less than 2^126 (2^1022), or NaN; bit for bit what log gives.
  */
 VECMATH reduced_f32 reduce_normal_f32(float x) {
   uint32_t e = exponent_f32(x, SQRT_HALF_F32);
-  return (reduced_f32){exponent_value_f32(e), x * of_bits_f32(bits_f32(1) - e) - 1};
+  return (reduced_f32){exponent_value_f32(e), x * of_bits_f32(bits_f32(1) - e) - 1, x};
 }
 
 VECMATH reduced_f64 reduce_normal_f64(double x) {
   uint64_t e = exponent_f64(x, SQRT_HALF_F64);
-  return (reduced_f64){exponent_value_f64(e), x * of_bits_f64(bits_f64(1) - e) - 1};
+  return (reduced_f64){exponent_value_f64(e), x * of_bits_f64(bits_f64(1) - e) - 1, x};
 }
 
 VECMATH float log_normal_f32(float x) { return log_reduced_f32(reduce_normal_f32(x)); }

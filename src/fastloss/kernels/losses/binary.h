@@ -8,10 +8,9 @@
 /* Terms of weight 0 are skipped, so 0 log 0 = 0. The gradient's numerator p - y is taken on the
  * side where it is exact; quotients are divided twice, since p^2 may underflow. Products are taken
  * from 0, so that there is one way only to fuse them with a sum. Of hard labels only the logarithm
- * of the label's own probability is formed. Vectors of AVX-512 that hold doubles, or two logarithms
- * of floats, take no less in two loops. */
+ * of the label's own probability is formed. */
 #define KIND_OF_LABELS LOCAL(kind_of_labels)(length, y, z, p[0], p[1])
-EARLY(binary_cross_entropy, VECTOR_BYTES < 64 || (special == 1 && sizeof(T) == 4) ? special : 0, {
+EARLY(binary_cross_entropy, UNLESS_WIDE(special), {
   const T eps = p[0], above = z < eps ? eps : z, q = above > 1 - eps ? 1 - eps : above;
   const int hard = special == 1;
   early.log = hard ? REDUCE_UNIT(y > 0 ? q : -q, 1 - y) : REDUCE_NORMAL(q);

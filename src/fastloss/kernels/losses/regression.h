@@ -31,7 +31,7 @@ LOSS(absolute_error, {
 
 /* log1p(z) - log1p(y) = +-log1p((hi - lo) / (1 + lo)): the difference of the logarithms would
  * lose its digits for z near y. */
-EARLY(squared_log_error, special, {
+EARLY(squared_log_error, UNLESS_WIDE(special), {
   T lo = z < y ? z : y, hi = z < y ? y : z;
   early.log = REDUCE_RATIO(hi - lo, 1 + lo);
 })
