@@ -49,14 +49,14 @@ SPECIAL_LOSS_AFTER(sigmoid_cross_entropy, LOCAL(as_given), p[0] == 1 && p[1] == 
   hess = UNLESS_NAN(y, weight) * e / ((1 + e) * (1 + e));
 })
 
-/* The margin losses see the sign y of the label; the margin is y z. */
-EARLY(logistic, AN_EXPONENTIAL, { early.e = EXP_NONPOSITIVE(-ABS(y * z)); })
+/* The margin losses see the sign y of the label; the margin is y z, as large as z. */
+EARLY(logistic, AN_EXPONENTIAL, { early.e = EXP_NONPOSITIVE(-ABS(z)); })
 MARGIN_LOSS_AFTER(logistic, {
   const T e = early.e, zero = p[0];
   T m = y * z;
   loss = POSITIVE_PART(-m, zero) + LOG1P_UNIT(e);
   grad = -y * (m >= 0 ? e : 1) / (1 + e);
-  hess = e / ((1 + e) * (1 + e));
+  hess = UNLESS_NAN(y, e) / ((1 + e) * (1 + e));
 })
 
 MARGIN_LOSS(hinge, {
