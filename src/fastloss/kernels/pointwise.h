@@ -34,6 +34,12 @@ enum {
 #define BY_WEIGHTS(name, what) \
   w_step ? KERNEL(name, blocks)((what) | LOCAL(weighted), PASS) : KERNEL(name, blocks)(what, PASS)
 
+/* A probability at least eps away from 0 and 1. */
+ALWAYS_INLINE T LOCAL(clipped)(T p, T eps) {
+  const T above = p < eps ? eps : p;
+  return above > 1 - eps ? 1 - eps : above;
+}
+
 /* Checks: the loop over a block only gathers, in the sign of `flags`, whether a value may be out of
  * its domain; where one may, a second loop looks at the block closely. Where results replace the
  * arguments, that comes first. */
@@ -287,17 +293,24 @@ ALWAYS_INLINE LOCAL(early) LOCAL(kept)(int keeps, const LOCAL(early_block) * fro
   return early;
 }
 
-#define EARLY(name, what, ...)                                                       \
-  ALWAYS_INLINE int KERNEL(name, keeps)(int special) {                               \
-    (void)special;                                                                   \
-    return what;                                                                     \
-  }                                                                                  \
-                                                                                     \
-  ALWAYS_INLINE LOCAL(early) KERNEL(name, form)(int special, T y, T z, const T *p) { \
-    LOCAL(early) early = {0};                                                        \
-    (void)special, (void)y, (void)z, (void)p;                                        \
-    __VA_ARGS__                                                                      \
-    return early;                                                                    \
+#define EARLY(name, what, ...)                                                                 \
+  ALWAYS_INLINE int KERNEL(name, keeps)(int special) {                                         \
+    (void)special;                                                                             \
+    return what;                                                                               \
+  }                                                                                            \
+                                                                                               \
+  ALWAYS_INLINE LOCAL(early) KERNEL(name, form)(int special, T y, T z, const T *p) {           \
+    LOCAL(early) early = {0};                                                                  \
+    (void)special, (void)y, (void)z, (void)p;                                                  \
+    __VA_ARGS__                                                                                \
+    return early;                                                                              \
+  }                                                                                            \
+                                                                                               \
+  /* Those of element i of a block: kept, or formed here. */                                   \
+  ALWAYS_INLINE LOCAL(early) KERNEL(name, take)(int special, const LOCAL(early_block) * block, \
+                                                ptrdiff_t i, T y, T z, const T *p) {           \
+    const int keeps = KERNEL(name, keeps)(special);                                            \
+    return keeps ? LOCAL(kept)(keeps, block, i) : KERNEL(name, form)(special, y, z, p);        \
   }
 
 EARLY(nothing, 0, )
@@ -352,7 +365,7 @@ EARLY(nothing, 0, )
       double *w_sum, I *seen, I *other) {                                                          \
     T terms[FL_LANES];                                                                             \
     const int rates = what & (LOCAL(want_grad) | LOCAL(want_hess));                                \
-    const int margins = kind == LOCAL(signs), keeps = KERNEL(prelude, keeps)(special);             \
+    const int margins = kind == LOCAL(signs);                                                      \
     SIMD for (int j = 0; j < FL_LANES; j++) {                                                      \
       T loss, grad, hess;                                                                          \
       const T yj = margins && !special ? 2 * y[j] - 1 : y[j];                                      \
@@ -360,9 +373,9 @@ EARLY(nothing, 0, )
         if (!special) seen[j] |= SIGN_OF(y[j] * y[j] - y[j]);                                      \
         other[j] |= SIGN_OF(y[j]) ^ SIGN_OF((T)1);                                                 \
       }                                                                                            \
-      const LOCAL(early) formed =                                                                  \
-          keeps ? LOCAL(kept)(keeps, early, at + j) : KERNEL(prelude, form)(special, yj, z[j], p); \
-      seen[j] |= KERNEL(name, element)(0, special, yj, z[j], formed, p, &loss, &grad, &hess);      \
+      seen[j] |= KERNEL(name, element)(0, special, yj, z[j],                                       \
+                                       KERNEL(prelude, take)(special, early, at + j, yj, z[j], p), \
+                                       p, &loss, &grad, &hess);                                    \
       const T wj = what & LOCAL(weighted) ? w[j] : 1, rate = rates ? wj * factor : 1;              \
       terms[j] = loss;                                                                             \
       if (what & LOCAL(want_sum) && what & LOCAL(weighted)) {                                      \
@@ -423,7 +436,6 @@ EARLY(nothing, 0, )
       T *grads, T *hesses) {                                                                       \
     const int rates = what & (LOCAL(want_grad) | LOCAL(want_hess));                                \
     const int margins = kind == LOCAL(signs), sums = what & LOCAL(want_sum);                       \
-    const int early_too = KERNEL(prelude, keeps)(special);                                         \
     const int keeps = sums && what & LOCAL(weighted) && rates; /* which may replace them */        \
     T terms[FL_BLOCK], weights[FL_BLOCK];                                                          \
     I flags = 0, other = 0;                                                                        \
@@ -438,9 +450,9 @@ EARLY(nothing, 0, )
           if (!special) flags |= SIGN_OF(y[i] * y[i] - y[i]);                                      \
           other |= SIGN_OF(y[i]) ^ SIGN_OF((T)1);                                                  \
         }                                                                                          \
-        const LOCAL(early) formed = early_too ? LOCAL(kept)(early_too, early, i)                   \
-                                              : KERNEL(prelude, form)(special, yi, z[i], p);       \
-        flags |= KERNEL(name, element)(0, special, yi, z[i], formed, p, &loss, &grad, &hess);      \
+        flags |= KERNEL(name, element)(0, special, yi, z[i],                                       \
+                                       KERNEL(prelude, take)(special, early, i, yi, z[i], p), p,   \
+                                       &loss, &grad, &hess);                                       \
         const T wi = what & LOCAL(weighted) ? w[i] : 1, rate = rates ? wi * factor : 1;            \
         if (sums) terms[i] = loss;                                                                 \
         if (keeps) weights[i] = wi;                                                                \
@@ -463,12 +475,12 @@ EARLY(nothing, 0, )
                                       const T *w, const T *p, T factor, T *losses, T *grads,       \
                                       T *hesses, int past, fl_sum *sums) {                         \
     const int margins = kind == LOCAL(signs);                                                      \
-    const int early_too = KERNEL(prelude, keeps)(special);                                         \
+    const int keeps = KERNEL(prelude, keeps)(special);                                             \
     const size_t whole = ((size_t)n + FL_LANES - 1) / FL_LANES * FL_LANES;                         \
     LOCAL(early_block) early;                                                                      \
-    if (early_too) SIMD for (size_t i = 0; i < whole; i++) {                                       \
+    if (keeps) SIMD for (size_t i = 0; i < whole; i++) {                                           \
         const T yi = margins && !special ? 2 * y[i] - 1 : y[i];                                    \
-        LOCAL(keep)(early_too, KERNEL(prelude, form)(special, yi, z[i], p), &early, i);            \
+        LOCAL(keep)(keeps, KERNEL(prelude, form)(special, yi, z[i], p), &early, i);                \
       }                                                                                            \
     /* Of the commonest mode one loop, whether past the caches or not, takes longer in them. */    \
     const int streams = KERNEL(name, streams) && what & LOCAL(want_results);                       \

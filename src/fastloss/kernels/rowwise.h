@@ -963,8 +963,7 @@ ALWAYS_INLINE REDUCED LOCAL(reduced)(int steps, const LOCAL(logs) * logs, int j)
   ALWAYS_INLINE I KERNEL(name, element)(int kind, int special, T p, T y, T eps, T smoothing,       \
                                         T weight, T sharers, I label, I class, REDUCED log,        \
                                         T *loss_, T *grad_, T *hess_) {                            \
-    const T above = p < eps ? eps : p, clipped = above > 1 - eps ? 1 - eps : above;                \
-    const T z = kind == FL_PLAIN ? p : clipped;                                                    \
+    const T z = kind == FL_PLAIN ? p : LOCAL(clipped)(p, eps);                                     \
     const T t = kind == FL_SPARSE                                                                  \
                     ? y                                                                            \
                     : LOCAL(target)(kind, weight, smoothing, sharers, y, label, class, p);         \
@@ -984,6 +983,12 @@ ALWAYS_INLINE REDUCED LOCAL(reduced)(int steps, const LOCAL(logs) * logs, int j)
       const REDUCED log = reduction;                                                               \
       to->k[j] = log.k, to->f[j] = log.f;                                                          \
     }                                                                                              \
+  }                                                                                                \
+                                                                                                   \
+  ALWAYS_INLINE void KERNEL(name, reduce_along)(LOCAL(row) z, LOCAL(row) y, ptrdiff_t first,       \
+                                                ptrdiff_t stop, LOCAL(logs) * to) {                \
+    for (; first < stop; first += FL_LANES, to++)                                                  \
+      KERNEL(name, reduce)(LOCAL(vector)(z, first), LOCAL(vector)(y, first), to);                  \
   }                                                                                                \
                                                                                                    \
   ALWAYS_INLINE void KERNEL(name, terms_across)(int kind, int special, const fl_tile *tile,        \
@@ -1046,9 +1051,7 @@ ALWAYS_INLINE REDUCED LOCAL(reduced)(int steps, const LOCAL(logs) * logs, int j)
       const ptrdiff_t stop = LOCAL(end_of_block)(tile, first);                                     \
       T sums[2][FL_LANES] = {{0}};                                                                 \
       const LOCAL(logs) *log = logs;                                                               \
-      for (ptrdiff_t at = first; at < stop && steps; at += FL_LANES)                               \
-        KERNEL(name, reduce)(LOCAL(vector)(z_row, at), LOCAL(vector)(y_row, at),                   \
-                             &logs[(at - first) / FL_LANES]);                                      \
+      if (steps) KERNEL(name, reduce_along)(z_row, y_row, first, stop, logs);                      \
       for (; first < stop; first += FL_LANES, log++) {                                             \
         const T *z = LOCAL(vector)(z_row, first);                                                  \
         const T *y = LOCAL(vector)(y_row, first);                                                  \
@@ -1093,17 +1096,14 @@ ALWAYS_INLINE REDUCED LOCAL(reduced)(int steps, const LOCAL(logs) * logs, int j)
     const LOCAL(row) z_row = LOCAL(row_of)(tile, &tile->z, 0);                                     \
     const LOCAL(row) y_row = LOCAL(row_of)(tile, &tile->y, 0);                                     \
     const int steps = (in_steps) && special;                                                       \
-    LOCAL(logs) logs[FL_FOLD / FL_LANES], *log = logs;                                             \
+    LOCAL(logs) logs[FL_FOLD / FL_LANES];                                                          \
     I seen[FL_LANES] = {0};                                                                        \
-    for (ptrdiff_t first = 0; first < tile->classes; first += FL_LANES, log++) {                   \
+    for (ptrdiff_t first = 0; first < tile->classes; first += FL_LANES) {                          \
       const T *z = LOCAL(vector)(z_row, first), *y = LOCAL(vector)(y_row, first);                  \
       T *terms = (T *)tile->e + first;                                                             \
-      if (steps && first % FL_FOLD == 0) {                                                         \
-        log = logs;                                                                                \
-        for (ptrdiff_t at = first; at < LOCAL(end_of_block)(tile, first); at += FL_LANES)          \
-          KERNEL(name, reduce)(LOCAL(vector)(z_row, at), LOCAL(vector)(y_row, at),                 \
-                               &logs[(at - first) / FL_LANES]);                                    \
-      }                                                                                            \
+      const LOCAL(logs) *log = &logs[first % FL_FOLD / FL_LANES];                                  \
+      if (steps && first % FL_FOLD == 0)                                                           \
+        KERNEL(name, reduce_along)(z_row, y_row, first, LOCAL(end_of_block)(tile, first), logs);   \
       LOCAL(prefetch)(z_row.body + first, LOCAL(into_next_tile)(tile, &tile->z));                  \
       LOCAL(prefetch)(y_row.body + first, LOCAL(into_next_tile)(tile, &tile->y));                  \
       SIMD for (int j = 0; j < FL_LANES; j++) {                                                    \

@@ -11,18 +11,18 @@
  * of the label's own probability is formed. */
 #define KIND_OF_LABELS LOCAL(kind_of_labels)(length, y, z, p[0], p[1])
 EARLY(binary_cross_entropy, UNLESS_WIDE(special), {
-  const T eps = p[0], above = z < eps ? eps : z, q = above > 1 - eps ? 1 - eps : above;
+  const T q = LOCAL(clipped)(z, p[0]);
   const int hard = special == 1;
   early.log = hard ? REDUCE_UNIT(y > 0 ? q : -q, 1 - y) : REDUCE_NORMAL(q);
   early.log_c = REDUCE_UNIT(-q, 1);
 })
 SPECIAL_LOSS_AFTER(binary_cross_entropy, LOCAL(labels), KIND_OF_LABELS, {
-  const T eps = p[0], smoothing = p[1];
+  const T smoothing = p[1];
   const int hard = special == 1;
   if (!hard) CHECK_UNIT(FL_BAD_TRUE, y);
   if (!special) CHECK_UNIT(FL_BAD_PRED, z);
   T t = SMOOTHED(y, smoothing), tc = SMOOTHED(1 - y, smoothing);
-  T above = z < eps ? eps : z, q = above > 1 - eps ? 1 - eps : above, qc = 1 - q;
+  T q = LOCAL(clipped)(z, p[0]), qc = 1 - q;
   T log_q = special ? LOG_REDUCED(early.log) : LOG_UNIT(q, 0);
   T log_qc = special ? LOG_REDUCED_UNIT(early.log_c) : LOG_UNIT(-q, 1);
   loss = hard ? 0 - LOG_REDUCED_UNIT(early.log)
