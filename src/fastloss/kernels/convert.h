@@ -1,10 +1,12 @@
 /* Loaders: strided arrays of any source dtype and byte order to T, for one dtype T. */
 
-/* Columns of an array of few: the compiler shuffles where it knows the stride. */
+/* Reversed arrays, and columns of an array of few: the compiler shuffles where it knows the stride.
+ */
 #define COLUMN_OF(n, size, READ, swapped)                                                          \
   else if (dst_inner == 1 && src_inner == (n) * (size)) SIMD for (ptrdiff_t j = 0; j < inner; j++) \
       dst[j] = (T)READ(src + j * ((n) * (size)), swapped);
 #define COLUMNS(size, READ, swapped) \
+  COLUMN_OF(-1, size, READ, swapped) \
   COLUMN_OF(2, size, READ, swapped)  \
   COLUMN_OF(3, size, READ, swapped) COLUMN_OF(4, size, READ, swapped)
 #define NO_COLUMNS(size, READ, swapped)

@@ -80,4 +80,7 @@ static int is_from_amd(void) {
 
 ptrdiff_t fl_bytes_ahead(void) { return is_from_amd() ? 512 : 4096; }
 
-ptrdiff_t fl_bytes_to_ask_for(void) { return (is_from_amd() ? 12 : 2) << 20; }
+ptrdiff_t fl_bytes_to_ask_for(int cheap) {
+  if (!is_from_amd()) return 2 << 20;
+  return cheap ? PTRDIFF_MAX : 12 << 20;
+}

@@ -80,13 +80,18 @@ static inline double fl_sum_result(fl_sum s) {
   return total == total ? total : s.value;
 }
 
+/* Bytes from the elements of an operand to what is asked for meanwhile: its elements further on, or
+ * those of which the next block of it will be converted; 0 if nothing is. */
+typedef struct {
+  ptrdiff_t y, z, w;
+} fl_ahead;
+
 /* y, z, out0 and out1 hold n contiguous elements of the table's dtype; out0 and out1 may be y, z
- * or w. What lies `ahead` elements of y, z and w is asked for meanwhile, if it is not 0; `seen` are
- * flags of what was before, which tell what labels to expect. w holds n weights if w_step is 1, and
- * FL_BLOCK weights used over and over if it is 0. Of the FL_MAX_PARAMS params those that a loss has
- * not are 0. Results that begin with a multiple of 16 bytes may be written past the caches. sums[0]
- * collects losses, sums[1] weights. Returns flags. */
-typedef int64_t fl_pointwise_fn(ptrdiff_t n, ptrdiff_t ahead, int64_t seen, const void *y,
+ * or w. `seen` are flags of what was before, which tell what labels to expect. w holds n weights if
+ * w_step is 1, and FL_BLOCK weights used over and over if it is 0. Of the FL_MAX_PARAMS params
+ * those that a loss has not are 0. Results that begin with a multiple of 16 bytes may be written
+ * past the caches. sums[0] collects losses, sums[1] weights. Returns flags. */
+typedef int64_t fl_pointwise_fn(ptrdiff_t n, fl_ahead ahead, int64_t seen, const void *y,
                                 const void *z, const void *w, ptrdiff_t w_step,
                                 const double *params, double scale, void *out0, void *out1,
                                 int past, fl_sum *sums);
@@ -255,8 +260,9 @@ int fl_runnable(void);
 /* Bytes from what a pointwise kernel computes to what it should ask for meanwhile, here. */
 ptrdiff_t fl_bytes_ahead(void);
 
-/* Bytes of an operand that is converted from which on it should be asked for, part by part. */
-ptrdiff_t fl_bytes_to_ask_for(void);
+/* Bytes of an operand that is converted from which on it should be asked for, part by part, for
+ * losses that are cheap or not. */
+ptrdiff_t fl_bytes_to_ask_for(int cheap);
 
 /* Reads class labels of any dtype as int64, negative where they cannot be a class. */
 typedef void fl_label_fn(int64_t *dst, const char *src, ptrdiff_t stride, ptrdiff_t n);

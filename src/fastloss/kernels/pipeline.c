@@ -31,6 +31,8 @@ enum {
 /* Nanoseconds for an element, its gradient included, that are more than its memory takes. */
 static const double STREAM_COST = 0.4;
 
+static int is_cheap(const fl_plan *plan) { return plan->cost < STREAM_COST; }
+
 static size_t item_size(const fl_plan *plan) { return plan->dtype == FL_F32 ? 4 : 8; }
 
 typedef struct {
@@ -354,12 +356,29 @@ static void finish_streams(void) {
 
 /* ---- pointwise losses ---- */
 
-/* The operand's elements from start on: as they lie, or converted into buffer. */
+/* Bytes from buffer to the n elements that follow those from start on, if asking for so much of
+ * them as a block in it has leaves none out; else 0. */
+static ptrdiff_t to_next_block(const fl_plan *plan, const fl_operand *x, ptrdiff_t start,
+                               ptrdiff_t n, const void *buffer) {
+  const ptrdiff_t stride = x->strides[plan->ndim - 1];
+  if (plan->ndim > 1 || stride <= 0 || stride > (ptrdiff_t)item_size(plan)) return 0;
+  if (start + 2 * n > plan->size) return 0;
+  return (ptrdiff_t)((uintptr_t)(x->data + (start + n) * stride) - (uintptr_t)buffer);
+}
+
+/* The operand's elements from start on: as they lie, or converted into buffer; and what the kernel
+ * asks for meanwhile. A cheap one waits for what it reads itself, and is held up by more. What none
+ * asks for is asked for part by part, as it is converted, where that helps. */
 static const void *operand_at(const fl_plan *plan, const fl_operand *x, ptrdiff_t start,
-                              ptrdiff_t n, void *buffer) {
-  if (x->direct) return x->data + (size_t)start * item_size(plan);
+                              ptrdiff_t n, void *buffer, ptrdiff_t *ahead) {
+  const int last = start + n >= plan->size, cheap = is_cheap(plan);
+  if (x->direct) {
+    *ahead = last ? 0 : fl_bytes_ahead();
+    return x->data + (size_t)start * item_size(plan);
+  }
+  *ahead = last || cheap ? 0 : to_next_block(plan, x, start, n, buffer);
   const ptrdiff_t bytes = plan->size * magnitude(x->strides[plan->ndim - 1]);
-  const int asks = start + n < plan->size && bytes >= fl_bytes_to_ask_for();
+  const int asks = !last && *ahead == 0 && bytes >= fl_bytes_to_ask_for(cheap);
   load(plan, x, start, n, asks ? n : 0, buffer);
   return buffer;
 }
@@ -371,9 +390,11 @@ static int is_constant(const fl_plan *plan, const fl_operand *x) {
   return !x->direct;
 }
 
-static const void *weights_at(const fl_plan *plan, ptrdiff_t start, ptrdiff_t n, void *buffer) {
+static const void *weights_at(const fl_plan *plan, ptrdiff_t start, ptrdiff_t n, void *buffer,
+                              ptrdiff_t *ahead) {
+  *ahead = 0;
   if (!plan->weighted) return ones(plan->dtype);
-  const void *w = operand_at(plan, &plan->w, start, n, buffer);
+  const void *w = operand_at(plan, &plan->w, start, n, buffer, ahead);
   if (plan->w_scale == 1) return w;
   if (w != buffer) memcpy(buffer, w, (size_t)n * item_size(plan));
   scale_weights(plan, buffer, n);
@@ -404,17 +425,13 @@ int fl_needs_scratch(const fl_plan *plan) {
   return 0;
 }
 
-/* How far ahead a kernel asks for operands, where so many elements follow. */
-static ptrdiff_t ahead_of(const fl_plan *plan, ptrdiff_t following) {
-  return following > 0 ? fl_bytes_ahead() / (ptrdiff_t)item_size(plan) : 0;
-}
-
 /* Where nothing is converted: the kernel makes the blocks. */
 static int64_t run_direct(const fl_plan *plan, ptrdiff_t start, ptrdiff_t stop, fl_sum *sums) {
   const ptrdiff_t bytes = start * (ptrdiff_t)item_size(plan);
+  const ptrdiff_t ahead = stop < plan->size ? fl_bytes_ahead() : 0;
   const int results = outputs(plan->mode);
   return plan->pointwise->run[plan->mode](
-      stop - start, ahead_of(plan, plan->size - stop), 0, plan->y.data + bytes,
+      stop - start, (fl_ahead){ahead, ahead, plan->weighted ? ahead : 0}, 0, plan->y.data + bytes,
       plan->z.data + bytes, plan->weighted ? plan->w.data + bytes : ones(plan->dtype),
       plan->weighted, plan->params, plan->scale, results > 0 ? plan->out[0].data + bytes : NULL,
       results > 1 ? plan->out[1].data + bytes : NULL, streams(plan), sums);
@@ -440,14 +457,15 @@ static int64_t run_pointwise(const fl_plan *plan, ptrdiff_t start, ptrdiff_t sto
   int64_t flags = 0;
   for (ptrdiff_t at = start, n; at < stop; at += n) {
     n = at == start && head ? head : smaller(most, stop - at);
-    const void *y = y_stays ? buffer.y : operand_at(plan, &plan->y, at, n, buffer.y);
-    const void *z = z_stays ? buffer.z : operand_at(plan, &plan->z, at, n, buffer.z);
-    const void *w = reads_weights ? weights_at(plan, at, n, buffer.w) : NULL;
+    fl_ahead ahead = {0};
+    const void *y = y_stays ? buffer.y : operand_at(plan, &plan->y, at, n, buffer.y, &ahead.y);
+    const void *z = z_stays ? buffer.z : operand_at(plan, &plan->z, at, n, buffer.z, &ahead.z);
+    const void *w = reads_weights ? weights_at(plan, at, n, buffer.w, &ahead.w) : NULL;
     void *out[2] = {NULL, NULL};
     for (int i = 0; i < results; i++)
       out[i] = plan->out[i].direct ? plan->out[i].data + at * size : (char *)buffer.out[i];
-    flags |= kernel(n, ahead_of(plan, plan->size - at - n), flags, y, z, w, plan->weighted,
-                    plan->params, plan->scale, out[0], out[1], streams(plan), sums);
+    flags |= kernel(n, ahead, flags, y, z, w, plan->weighted, plan->params, plan->scale, out[0],
+                    out[1], streams(plan), sums);
     for (int i = 0; i < results; i++)
       if (!plan->out[i].direct) store(plan, &plan->out[i], at, n, out[i]);
   }
@@ -463,11 +481,12 @@ int64_t fl_run_reduced(const fl_plan *plan, ptrdiff_t kept, ptrdiff_t start, ptr
   int64_t flags = 0;
   for (ptrdiff_t at = start; at < stop; at += FL_BLOCK) {
     const ptrdiff_t n = smaller(FL_BLOCK, stop - at);
-    const void *y = operand_at(plan, &plan->y, at, n, buffer.y);
-    const void *z = operand_at(plan, &plan->z, at, n, buffer.z);
-    const void *w = weights_at(plan, at, n, buffer.w);
-    flags |= kernel(n, ahead_of(plan, plan->size - at - n), flags, y, z, w, plan->weighted,
-                    plan->params, 1, buffer.out[0], buffer.out[1], 0, NULL);
+    fl_ahead ahead;
+    const void *y = operand_at(plan, &plan->y, at, n, buffer.y, &ahead.y);
+    const void *z = operand_at(plan, &plan->z, at, n, buffer.z, &ahead.z);
+    const void *w = weights_at(plan, at, n, buffer.w, &ahead.w);
+    flags |= kernel(n, ahead, flags, y, z, w, plan->weighted, plan->params, 1, buffer.out[0],
+                    buffer.out[1], 0, NULL);
     for (int i = 0; i < outputs(plan->mode); i++) {
       ptrdiff_t element = at % kept;
       for (ptrdiff_t j = 0; j < n; j++) {
@@ -1309,7 +1328,7 @@ static void run_rowwise(const fl_plan *plan, ptrdiff_t start, ptrdiff_t stop, pt
 ptrdiff_t fl_chunk(const fl_plan *plan) {
   /* Of MANY chunks each of 16 threads gets a fair share; FEW cost hardly anything. */
   enum { SMALLEST = 4 * FL_BLOCK, LARGEST = 16 * FL_BLOCK, FEW = 16, MANY = 64 };
-  const ptrdiff_t fair = plan->size / (plan->cost < STREAM_COST ? FEW : MANY);
+  const ptrdiff_t fair = plan->size / (is_cheap(plan) ? FEW : MANY);
   ptrdiff_t unit = FL_BLOCK, classes = 1;
   ptrdiff_t least = smaller(larger(SMALLEST, fair), LARGEST) / FL_BLOCK;
   if (plan->rowwise) {
@@ -1336,7 +1355,7 @@ ptrdiff_t fl_chunks_at_once(const fl_plan *plan, ptrdiff_t chunk, ptrdiff_t coun
  * planes, which are written from the loop that forms them. */
 static int is_bound_by_memory(const fl_plan *plan, int threads) {
   if (!plan->rowwise)
-    return plan->cost < STREAM_COST || plan->mode != FL_SUM_GRAD || threads > STREAM_THREADS;
+    return is_cheap(plan) || plan->mode != FL_SUM_GRAD || threads > STREAM_THREADS;
   if (plan->rowwise->accumulate[FL_PLANES][plan->target] && lies_in_planes(plan))
     return has_long_rows(plan);
   return plan->classes >= STREAM_CLASSES &&
@@ -1372,7 +1391,7 @@ void fl_run_weights(const fl_plan *plan, ptrdiff_t start, ptrdiff_t stop, void *
   const ptrdiff_t step = plan->rowwise ? FL_MAX_ROWS : FL_BLOCK;
   for (ptrdiff_t at = start; at < stop; at += step) {
     const ptrdiff_t n = smaller(step, stop - at);
-    const ptrdiff_t following = plan->rowwise || !plan->w.direct ? 0 : plan->size - at - n;
+    ptrdiff_t ahead = 0;
     const void *w;
     if (plan->rowwise) {
       rowwise_scratch *rows = scratch;
@@ -1380,10 +1399,10 @@ void fl_run_weights(const fl_plan *plan, ptrdiff_t start, ptrdiff_t stop, void *
       load_row_weights(plan, at, n, rows->wide_label, rows->w);
       w = rows->w;
     } else {
-      w = weights_at(plan, at, n, scratch); /* which is NULL if they are used as they lie */
+      w = weights_at(plan, at, n, scratch, &ahead); /* which is NULL if they are used as they lie */
     }
     const ptrdiff_t rest = plan->rowwise ? 0 : n % FL_LANES; /* a sum of its own, as in kernels */
-    fl_sum_add(sum, plan->table->total[plan->dtype](n - rest, ahead_of(plan, following), w));
+    fl_sum_add(sum, plan->table->total[plan->dtype](n - rest, plan->w.direct ? ahead : 0, w));
     if (rest)
       fl_sum_add(sum, plan->table->total[plan->dtype](
                           rest, 0, (const char *)w + (size_t)(n - rest) * item_size(plan)));

@@ -16,7 +16,7 @@ enum {
 };
 
 #define ARGUMENTS                                                                           \
-  ptrdiff_t n, ptrdiff_t ahead, int64_t seen, const void *y_true, const void *y_pred,       \
+  ptrdiff_t n, fl_ahead ahead, int64_t seen, const void *y_true, const void *y_pred,        \
       const void *weight, ptrdiff_t w_step, const double *params, double scale, void *out0, \
       void *out1, int past, fl_sum *sums
 #define PASS n, ahead, seen, y_true, y_pred, weight, w_step, params, scale, out0, out1, past, sums
@@ -94,10 +94,16 @@ ALWAYS_INLINE int LOCAL(look_like_signs)(ptrdiff_t n, const T *y) {
   return !flags;
 }
 
-/* Asks for n elements that lie `ahead` of these: of its own accord a processor fetches too little
+/* Asks for what lies `ahead` bytes of n elements: of its own accord a processor fetches too little
  * while it computes, and nothing beyond the end of a page. */
 ALWAYS_INLINE void LOCAL(fetch)(ptrdiff_t n, const T *x, ptrdiff_t ahead) {
-  ASK_FOR(n, x, (uintptr_t)ahead * sizeof(T), 3);
+  ASK_FOR(n, x, ahead, 3);
+}
+
+/* How far that is, if it has to lie in the next block. */
+ALWAYS_INLINE ptrdiff_t LOCAL(in_next_block)(ptrdiff_t ahead) {
+  const ptrdiff_t block = FL_BLOCK * sizeof(T);
+  return ahead > 0 && ahead < block ? block : ahead;
 }
 
 /* Adds up FL_LANES numbers, half onto half. */
@@ -221,9 +227,8 @@ typedef struct {
   double sum, w_sum;
 } LOCAL(found);
 
-static NOT_INLINE void LOCAL(fetch_part)(ptrdiff_t n, const T *y, const T *z, ptrdiff_t ahead) {
-  LOCAL(fetch)(n, y, ahead);
-  LOCAL(fetch)(n, z, ahead);
+static NOT_INLINE void LOCAL(fetch_part)(ptrdiff_t n, const T *x, ptrdiff_t ahead) {
+  LOCAL(fetch)(n, x, ahead);
 }
 
 ALWAYS_INLINE void LOCAL(fill_up)(ptrdiff_t n, const T *x, T *lanes) {
@@ -252,8 +257,8 @@ static NOT_INLINE int64_t LOCAL(run_in_parts)(fl_pointwise_fn *kernel, int holds
   LOCAL(fill_up)(rest, y + whole, filled[0]);
   LOCAL(fill_up)(rest, z + whole, filled[1]);
   if (w_step) LOCAL(fill_up)(rest, w + whole, filled[2]);
-  flags |= kernel(rest, 0, seen | flags, filled[0], filled[1], w_step ? filled[2] : w, w_step,
-                  params, scale, out0 ? result[0] : NULL, out1 ? result[1] : NULL, 0, sums);
+  flags |= kernel(rest, (fl_ahead){0}, seen | flags, filled[0], filled[1], w_step ? filled[2] : w,
+                  w_step, params, scale, out0 ? result[0] : NULL, out1 ? result[1] : NULL, 0, sums);
   for (int i = 0; i < 2; i++) {
     T *to = out[i] ? out[i] + whole : NULL;
     if (to) SIMD for (int j = 0; j < FL_LANES; j++) if (j < rest) to[j] = result[i][j];
@@ -390,10 +395,10 @@ EARLY(nothing, 0, )
       LOCAL(add_losses)(KERNEL(name, shifts)(what), added, terms);                                 \
   }                                                                                                \
                                                                                                    \
-  ALWAYS_INLINE LOCAL(found) KERNEL(name, in_lanes)(                                               \
-      int what, int special, int past, ptrdiff_t n, ptrdiff_t ahead, ptrdiff_t w_ahead,            \
-      const T *y, const T *z, const T *w, const LOCAL(early_block) * early, const T *p, T factor,  \
-      T *losses, T *grads, T *hesses) {                                                            \
+  ALWAYS_INLINE LOCAL(found)                                                                       \
+      KERNEL(name, in_lanes)(int what, int special, int past, ptrdiff_t n, fl_ahead ahead,         \
+                             const T *y, const T *z, const T *w, const LOCAL(early_block) * early, \
+                             const T *p, T factor, T *losses, T *grads, T *hesses) {               \
     const ptrdiff_t at_once = past ? LOCAL(held) : n;                                              \
     T held[3][LOCAL(held)];                                                                        \
     LOCAL(losses) added = {{0}, {0}};                                                              \
@@ -408,9 +413,9 @@ EARLY(nothing, 0, )
       NOT_UNROLLED                                                                                 \
       for (ptrdiff_t k = 0; k < part; k += FL_LANES) {                                             \
         const ptrdiff_t i = from + k;                                                              \
-        LOCAL(fetch)(FL_LANES, y + i, ahead);                                                      \
-        LOCAL(fetch)(FL_LANES, z + i, ahead);                                                      \
-        if (what & LOCAL(weighted)) LOCAL(fetch)(FL_LANES, w + i, w_ahead);                        \
+        LOCAL(fetch)(FL_LANES, y + i, ahead.y);                                                    \
+        LOCAL(fetch)(FL_LANES, z + i, ahead.z);                                                    \
+        if (what & LOCAL(weighted)) LOCAL(fetch)(FL_LANES, w + i, ahead.w);                        \
         if (KERNEL(prelude, keeps)(special) && what & LOCAL(want_grad))                            \
           ASK_FOR(FL_LANES, grads_to + k, FL_ROWS_AHEAD, 2);                                       \
         KERNEL(name, group)(what, special, y + i, z + i, w + i, early, i, p, factor,               \
@@ -431,9 +436,8 @@ EARLY(nothing, 0, )
   }                                                                                                \
                                                                                                    \
   ALWAYS_INLINE LOCAL(found) KERNEL(name, in_turn)(                                                \
-      int what, int special, ptrdiff_t n, ptrdiff_t ahead, ptrdiff_t w_ahead, const T *y,          \
-      const T *z, const T *w, const LOCAL(early_block) * early, const T *p, T factor, T *losses,   \
-      T *grads, T *hesses) {                                                                       \
+      int what, int special, ptrdiff_t n, fl_ahead ahead, const T *y, const T *z, const T *w,      \
+      const LOCAL(early_block) * early, const T *p, T factor, T *losses, T *grads, T *hesses) {    \
     const int rates = what & (LOCAL(want_grad) | LOCAL(want_hess));                                \
     const int margins = kind == LOCAL(signs), sums = what & LOCAL(want_sum);                       \
     const int keeps = sums && what & LOCAL(weighted) && rates; /* which may replace them */        \
@@ -441,8 +445,9 @@ EARLY(nothing, 0, )
     I flags = 0, other = 0;                                                                        \
     for (ptrdiff_t from = 0; from < n; from += FL_PART) {                                          \
       const ptrdiff_t part = n - from < FL_PART ? n - from : FL_PART, stop = from + part;          \
-      LOCAL(fetch_part)(part, y + from, z + from, ahead);                                          \
-      if (what & LOCAL(weighted)) LOCAL(fetch_part)(part, w + from, w + from, w_ahead);            \
+      LOCAL(fetch_part)(part, y + from, ahead.y);                                                  \
+      LOCAL(fetch_part)(part, z + from, ahead.z);                                                  \
+      if (what & LOCAL(weighted)) LOCAL(fetch_part)(part, w + from, ahead.w);                      \
       SIMD_BOTH for (ptrdiff_t i = from; i < stop; i++) {                                          \
         T loss, grad, hess;                                                                        \
         const T yi = margins && !special ? 2 * y[i] - 1 : y[i];                                    \
@@ -470,10 +475,9 @@ EARLY(nothing, 0, )
         .w_sum = sums && what & LOCAL(weighted) ? LOCAL(total)(n, 0, keeps ? weights : w) : 0};    \
   }                                                                                                \
                                                                                                    \
-  ALWAYS_INLINE I KERNEL(name, block)(int what, int special, int checked, ptrdiff_t n,             \
-                                      ptrdiff_t ahead, ptrdiff_t w_ahead, const T *y, const T *z,  \
-                                      const T *w, const T *p, T factor, T *losses, T *grads,       \
-                                      T *hesses, int past, fl_sum *sums) {                         \
+  ALWAYS_INLINE I KERNEL(name, block)(                                                             \
+      int what, int special, int checked, ptrdiff_t n, fl_ahead ahead, const T *y, const T *z,     \
+      const T *w, const T *p, T factor, T *losses, T *grads, T *hesses, int past, fl_sum *sums) {  \
     const int margins = kind == LOCAL(signs);                                                      \
     const int keeps = KERNEL(prelude, keeps)(special);                                             \
     const size_t whole = ((size_t)n + FL_LANES - 1) / FL_LANES * FL_LANES;                         \
@@ -488,14 +492,14 @@ EARLY(nothing, 0, )
     const int two_loops = streams && usual && what == (LOCAL(want_sum) | LOCAL(want_grad));        \
     LOCAL(found) found;                                                                            \
     if (two_loops && past)                                                                         \
-      found = KERNEL(name, in_lanes)(what, special, 1, n, ahead, w_ahead, y, z, w, &early, p,      \
-                                     factor, losses, grads, hesses);                               \
+      found = KERNEL(name, in_lanes)(what, special, 1, n, ahead, y, z, w, &early, p, factor,       \
+                                     losses, grads, hesses);                                       \
     else if (IN_LANES)                                                                             \
-      found = KERNEL(name, in_lanes)(what, special, streams && !two_loops && past, n, ahead,       \
-                                     w_ahead, y, z, w, &early, p, factor, losses, grads, hesses);  \
+      found = KERNEL(name, in_lanes)(what, special, streams && !two_loops && past, n, ahead, y, z, \
+                                     w, &early, p, factor, losses, grads, hesses);                 \
     else                                                                                           \
-      found = KERNEL(name, in_turn)(what, special, n, ahead, w_ahead, y, z, w, &early, p, factor,  \
-                                    losses, grads, hesses);                                        \
+      found = KERNEL(name, in_turn)(what, special, n, ahead, y, z, w, &early, p, factor, losses,   \
+                                    grads, hesses);                                                \
     if (margins && special && found.other & ~SIGN_OF(-N(0))) found.flags = 1; /* not only signs */ \
     if (margins && found.flags && !checked) return LOCAL(doubt);                                   \
     if (kind == LOCAL(finite) && special && !(found.sum - found.sum == 0)) return LOCAL(doubt);    \
@@ -545,8 +549,10 @@ EARLY(nothing, 0, )
     int special = margins && !(seen & FL_SAW_ZERO) && LOCAL(look_like_signs)(n, y);                \
     I flags = 0;                                                                                   \
     (void)shows, (void)may_repeat;                                                                 \
-    /* Another loop takes whole blocks first. */                                                   \
-    if (ahead && (KERNEL(prelude, keeps)(1) || kind == LOCAL(labels))) ahead = FL_BLOCK;           \
+    if (KERNEL(prelude, keeps)(1) || kind == LOCAL(labels)) { /* another loop takes all first */   \
+      ahead.y = LOCAL(in_next_block)(ahead.y), ahead.z = LOCAL(in_next_block)(ahead.z);            \
+      ahead.w = LOCAL(in_next_block)(ahead.w);                                                     \
+    }                                                                                              \
     for (ptrdiff_t start = 0; start < n; start += FL_BLOCK) {                                      \
       const ptrdiff_t length = n - start < FL_BLOCK ? n - start : FL_BLOCK;                        \
       if (!margins) special = (condition);                                                         \
@@ -561,14 +567,14 @@ EARLY(nothing, 0, )
           known = KERNEL(name, check)(length, y, z, p);                                            \
         }                                                                                          \
         if (special == 2 && kind == LOCAL(labels))                                                 \
-          found = KERNEL(name, block)(what, 2, checked, length, ahead, w_step * ahead, y, z, w, p, \
-                                      factor, losses, grads, hesses, past, sums);                  \
+          found = KERNEL(name, block)(what, 2, checked, length, ahead, y, z, w, p, factor, losses, \
+                                      grads, hesses, past, sums);                                  \
         else if (special)                                                                          \
-          found = KERNEL(name, block)(what, 1, checked, length, ahead, w_step * ahead, y, z, w, p, \
-                                      factor, losses, grads, hesses, past, sums);                  \
+          found = KERNEL(name, block)(what, 1, checked, length, ahead, y, z, w, p, factor, losses, \
+                                      grads, hesses, past, sums);                                  \
         else if (!KERNEL(name, is_rare))                                                           \
-          found = KERNEL(name, block)(what, 0, checked, length, ahead, w_step * ahead, y, z, w, p, \
-                                      factor, losses, grads, hesses, past, sums);                  \
+          found = KERNEL(name, block)(what, 0, checked, length, ahead, y, z, w, p, factor, losses, \
+                                      grads, hesses, past, sums);                                  \
         else if (checked) {                                                                        \
           KERNEL(name, any_block)(what, length, y, z, w, p, factor, losses, grads, hesses, sums);  \
           found = 0;                                                                               \
