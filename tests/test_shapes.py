@@ -182,6 +182,86 @@ def unbroadcast(full: Array, shape: tuple[int, ...]) -> Array:
     return np.sum(full, axis=axes).reshape(shape)
 
 
+# Rows of a few elements, of about a vector, of about a line, and of about a block.
+WIDTHS = pytest.mark.parametrize("width", [2, 3, 4, 5, 7, 8, 9, 15, 16, 17, 33, 1000, 1024, 1025])
+
+
+def three_results(y: Array, z: Array, w: Array, out: Array | None = None) -> list[Any]:
+    """Return a weighted cost with its gradient, and the cost, of a cheap loss and a dear one."""
+    dear = fl.log_cosh.value_and_grad(y, z, sample_weight=w, out=out)
+    dear = (dear[0], dear[1].copy())
+    return [
+        *dear,
+        fl.log_cosh(y, z, sample_weight=w),
+        *fl.squared_error.value_and_grad(y, z, sample_weight=w, num_threads=3, out=out),
+        fl.squared_error(y, z),
+    ]
+
+
+@WIDTHS
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_rows_and_columns_of_several_blocks(isa: str, width: int, dtype: str) -> None:  # noqa: ARG001
+    """Whatever repeats along an axis is read like what does not."""
+    shape = (40_000 // width, width)
+    s = sample(BY_NAME["squared_error"], dtype, shape)
+    for other in (dtype, "float16"):
+        y, w = s.y.astype(other), s.w.astype(other)
+        for part in (np.s_[:1], np.s_[:, :1], np.s_[:1, :1]):
+            y_part, w_part = y[part], w[part]
+            full = [np.ascontiguousarray(np.broadcast_to(a, shape)) for a in (y_part, w_part)]
+            plain = three_results(full[0], s.z, full[1])
+            for got, wanted in zip(three_results(y_part, s.z, w_part), plain, strict=True):
+                same_bits(got, wanted)
+            exact = (full[0].astype("f8") - s.z) ** 2
+            np.testing.assert_allclose(plain[-1], exact.mean(), rtol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_weights_that_repeat_and_are_scaled(dtype: str) -> None:
+    """Sums of such weights would overflow."""
+    s = sample(BY_NAME["squared_error"], dtype, (900, 7))
+    huge = np.float64(np.finfo(dtype).max / 4)
+    for part in (np.s_[:1], np.s_[:, :1], np.s_[:1, :1]):
+        w = (s.w[part] / 4 * huge).astype(dtype)
+        full = np.ascontiguousarray(np.broadcast_to(w, s.z.shape))
+        got = fl.squared_error.value_and_grad(s.y, s.z, sample_weight=w)
+        wanted = fl.squared_error.value_and_grad(s.y, s.z, sample_weight=full)
+        same_bits(got[0], wanted[0])
+        same_bits(got[1], wanted[1])
+        share = np.float64(1) * s.w[part] / np.broadcast_to(s.w[part], s.z.shape).sum()
+        exact = ((np.float64(1) * s.y - s.z) ** 2 * share).sum()
+        np.testing.assert_allclose(got[0], exact, rtol=1e-4 if dtype == "float32" else 1e-12)
+
+
+@WIDTHS
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_rows_with_gaps(isa: str, width: int, dtype: str) -> None:  # noqa: ARG001
+    """Rows of operands and results that are parts of wider arrays, or every second one."""
+    rows = 20_000 // width
+    s = sample(BY_NAME["squared_error"], dtype, (rows, width))
+    plain = three_results(*s)
+
+    def between(a: Array) -> Array:
+        wide = np.full((rows, width + 3), 9, a.dtype)
+        wide[:, 1:-2] = a
+        return wide[:, 1:-2]
+
+    def every_second(a: Array) -> Array:
+        return np.repeat(a, 2, axis=0)[::2]
+
+    def upside_down(a: Array) -> Array:
+        return a[::-1].copy()[::-1]
+
+    for gaps in (between, every_second, upside_down):
+        y, z, w = map(gaps, s)
+        for out in (None, gaps(np.zeros_like(s.z)), np.empty_like(s.z)):
+            for got, wanted in zip(three_results(y, z, w, out), plain, strict=True):
+                same_bits(got, wanted)
+            if gaps is between and out is not None and out.base is not None:
+                assert np.all(np.asarray(out.base)[:, [0, -2, -1]] == 9)
+        same_bits(fl.squared_error.grad(y, z, out=z), fl.squared_error.grad(s.y, s.z))
+
+
 @pytest.mark.parametrize("record", [*POINTWISE, BY_NAME["rmse"]], ids=lambda r: r.name)
 def test_column_against_row(record: Record) -> None:
     flat, column = np.full(3, 0.5), np.full((3, 1), 0.5)

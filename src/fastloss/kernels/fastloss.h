@@ -239,6 +239,8 @@ typedef struct {
   /* dst[j * dst_stride + i] = src[i * src_stride + j], i < rows, j < cols; strides in elements */
   void (*transpose[FL_DTYPES])(void *dst, ptrdiff_t dst_stride, const void *src,
                                ptrdiff_t src_stride, ptrdiff_t rows, ptrdiff_t cols);
+  /* dst[i * times + j] = src[i], i < n, j < times <= FL_LANES */
+  void (*spread[FL_DTYPES])(void *dst, const void *src, ptrdiff_t n, ptrdiff_t times);
   /* Makes FL_IGNORED and FL_NO_CLASS of labels that are none of the classes, and lanes of all of
    * them. Returns flags. */
   int64_t (*classify[FL_DTYPES])(ptrdiff_t n, int64_t *label, int64_t classes, int ignores,

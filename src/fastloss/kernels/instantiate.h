@@ -187,6 +187,7 @@ const fl_table CONCAT3(fl, table, ISA) = {
     .widen = {CONCAT3(widen, f32, ISA), CONCAT3(widen, f64, ISA)},
     .add_rows = {ADD_ROWS_OF(f32), ADD_ROWS_OF(f64)},
     .peak = {CONCAT3(peak, f32, ISA), CONCAT3(peak, f64, ISA)},
+    .spread = {CONCAT3(spread, f32, ISA), CONCAT3(spread, f64, ISA)},
     .transpose = {CONCAT3(transpose, f32, ISA), CONCAT3(transpose, f64, ISA)},
     .classify = {CONCAT3(classify, f32, ISA), CONCAT3(classify, f64, ISA)},
 };

@@ -106,19 +106,21 @@ static ptrdiff_t blocks_at_once(const fl_plan *plan) {
   return row < most / 4 ? smaller(MOST_BLOCKS, ceil_div(rows * row, FL_BLOCK)) : 1;
 }
 
-/* Room for the blocks of each operand and result of a pointwise loss. */
+/* Room for the blocks of each operand and result of a pointwise loss; an operand that repeats has
+ * one more. */
 typedef struct {
   double *y, *z, *w, *out[2];
 } pointwise_scratch;
 
 static pointwise_scratch pointwise_parts(double *scratch, ptrdiff_t blocks) {
-  const ptrdiff_t room = blocks * FL_BLOCK;
-  return (pointwise_scratch){scratch, scratch + room, scratch + 2 * room,
-                             .out = {scratch + 3 * room, scratch + 4 * room}};
+  const ptrdiff_t result = blocks * FL_BLOCK, operand = result + FL_BLOCK;
+  double *const out = scratch + 3 * operand;
+  return (pointwise_scratch){scratch, scratch + operand, scratch + 2 * operand,
+                             .out = {out, out + result}};
 }
 
 static size_t scratch_size(const fl_plan *plan) {
-  if (!plan->rowwise) return 5 * sizeof(double) * (size_t)(blocks_at_once(plan) * FL_BLOCK);
+  if (!plan->rowwise) return sizeof(double) * FL_BLOCK * (size_t)(5 * blocks_at_once(plan) + 3);
   const int few = plan->classes <= LONG_ROW;
   return sizeof(rowwise_scratch) + (few ? TILE_ELEMENTS : KEPT) * item_size(plan);
 }
@@ -239,12 +241,49 @@ static void fetch(const char *x, ptrdiff_t stride, ptrdiff_t n, ptrdiff_t ahead)
       __builtin_prefetch((const void *)(from + (uintptr_t)(i * stride)), 0, 2);
 }
 
+/* Copies n rows of so many bytes, the first and the last `width` of each, which may overlap. */
+#define COPY_ENDS(width)                                                  \
+  if (bytes <= 2 * (width)) {                                             \
+    for (ptrdiff_t i = 0; i < n; i++, dst += dst_step, src += src_step) { \
+      memcpy(dst, src, width);                                            \
+      memcpy(dst + bytes - (width), src + bytes - (width), width);        \
+    }                                                                     \
+    return;                                                               \
+  }
+
+static void copy_rows(char *dst, ptrdiff_t dst_step, const char *src, ptrdiff_t src_step,
+                      ptrdiff_t n, ptrdiff_t bytes) {
+  COPY_ENDS(4)
+  COPY_ENDS(8)
+  COPY_ENDS(16)
+  COPY_ENDS(32)
+  for (ptrdiff_t i = 0; i < n; i++, dst += dst_step, src += src_step)
+    memcpy(dst, src, (size_t)bytes);
+}
+#undef COPY_ENDS
+
+/* Converts n elements, and repeats each of them a few times. */
+static void load_spread(const fl_plan *plan, const fl_operand *from, char *dst, const char *src,
+                        ptrdiff_t step, ptrdiff_t n, ptrdiff_t times) {
+  double converted[FL_BLOCK];
+  for (ptrdiff_t done = 0, part; done < n; done += part) {
+    part = smaller(n - done, FL_BLOCK);
+    from->load(converted, 0, 1, src + done * step, 0, step, 1, part);
+    plan->table->spread[plan->dtype](dst + (size_t)(done * times) * item_size(plan), converted,
+                                     part, times);
+  }
+}
+
 /* Converts `outer` rows of `inner` elements, and reads them along the axis of shorter strides. */
 static void load_rectangle(const fl_plan *plan, const fl_operand *from, void *dst, const char *src,
                            ptrdiff_t outer_step, ptrdiff_t inner_step, ptrdiff_t outer,
                            ptrdiff_t inner) {
   const ptrdiff_t size = (ptrdiff_t)item_size(plan);
-  if (outer == 1 || !outer_step || magnitude(outer_step) >= magnitude(inner_step))
+  if (outer > 1 && !inner_step && inner * size <= FL_LINE)
+    load_spread(plan, from, dst, src, outer_step, outer, inner);
+  else if (outer > 1 && inner_step == size && from->native && inner * size <= FL_LINE)
+    copy_rows(dst, inner * size, src, outer_step, outer, inner * size);
+  else if (outer == 1 || !outer_step || magnitude(outer_step) >= magnitude(inner_step))
     from->load(dst, inner, 1, src, outer_step, inner_step, outer, inner);
   else if (from->native && outer_step == size && inner_step % size == 0)
     plan->table->transpose[plan->dtype](dst, inner, src, inner_step / size, inner, outer);
@@ -293,7 +332,9 @@ static void store_rectangle(const fl_plan *plan, const fl_output *to, char *dst,
                             ptrdiff_t outer_step, ptrdiff_t inner_step, ptrdiff_t outer,
                             ptrdiff_t inner) {
   const ptrdiff_t size = (ptrdiff_t)item_size(plan);
-  if (outer == 1 || magnitude(outer_step) >= magnitude(inner_step))
+  if (inner_step == size)
+    copy_rows(dst, outer_step, src, inner * size, outer, inner * size);
+  else if (outer == 1 || magnitude(outer_step) >= magnitude(inner_step))
     copy(dst, outer_step, inner_step, src, inner * size, size, outer, inner, (size_t)size);
   else if (to->native && outer_step == size && inner_step % size == 0)
     plan->table->transpose[plan->dtype](dst, inner_step / size, src, inner, outer, inner);
@@ -356,49 +397,74 @@ static void finish_streams(void) {
 
 /* ---- pointwise losses ---- */
 
-/* Bytes from buffer to the n elements that follow those from start on, if asking for so much of
- * them as a block in it has leaves none out; else 0. */
-static ptrdiff_t to_next_block(const fl_plan *plan, const fl_operand *x, ptrdiff_t start,
-                               ptrdiff_t n, const void *buffer) {
-  const ptrdiff_t stride = x->strides[plan->ndim - 1];
-  if (plan->ndim > 1 || stride <= 0 || stride > (ptrdiff_t)item_size(plan)) return 0;
-  if (start + 2 * n > plan->size) return 0;
-  return (ptrdiff_t)((uintptr_t)(x->data + (start + n) * stride) - (uintptr_t)buffer);
-}
+/* An operand of a pointwise loss, which is read block by block. Where the same few elements follow
+ * each other over and over, they lie in the buffer once and for all, so often that a block can
+ * begin with each of them. */
+typedef struct {
+  const fl_operand *operand;
+  char *buffer;
+  ptrdiff_t period;   /* of what repeats; 0 if nothing does */
+  int scales;         /* weights by `w_scale` */
+  int lies, has_rows; /* as kernels take it: all elements, or those of a row */
+  int asks, asks_in_parts;
+} reader;
 
-/* The operand's elements from start on: as they lie, or converted into buffer; and what the kernel
- * asks for meanwhile. A cheap one waits for what it reads itself, and is held up by more. What none
- * asks for is asked for part by part, as it is converted, where that helps. */
-static const void *operand_at(const fl_plan *plan, const fl_operand *x, ptrdiff_t start,
-                              ptrdiff_t n, void *buffer, ptrdiff_t *ahead) {
-  const int last = start + n >= plan->size, cheap = is_cheap(plan);
-  if (x->direct) {
-    *ahead = last ? 0 : fl_bytes_ahead();
-    return x->data + (size_t)start * item_size(plan);
-  }
-  *ahead = last || cheap ? 0 : to_next_block(plan, x, start, n, buffer);
-  const ptrdiff_t bytes = plan->size * magnitude(x->strides[plan->ndim - 1]);
-  const int asks = !last && *ahead == 0 && bytes >= fl_bytes_to_ask_for(cheap);
-  load(plan, x, start, n, asks ? n : 0, buffer);
-  return buffer;
-}
-
-/* Whether all elements of an operand are the same one. */
-static int is_constant(const fl_plan *plan, const fl_operand *x) {
-  for (int axis = 0; axis < plan->ndim; axis++)
+static ptrdiff_t period_of(const fl_plan *plan, const fl_operand *x) {
+  const int last = plan->ndim - 1;
+  for (int axis = 0; axis < last; axis++)
     if (x->strides[axis]) return 0;
-  return !x->direct;
+  const ptrdiff_t period = x->strides[last] ? plan->shape[last] : 1;
+  return period < plan->size && period <= FL_BLOCK ? period : 0;
 }
 
-static const void *weights_at(const fl_plan *plan, ptrdiff_t start, ptrdiff_t n, void *buffer,
+/* For blocks of at most n elements. What is converted is asked for by kernels instead of the buffer
+ * that they read, if asking for as many bytes leaves none out, or part by part when it is
+ * converted. A cheap kernel waits for what it reads itself, and is held up by more. */
+static reader new_reader(const fl_plan *plan, const fl_operand *x, ptrdiff_t n, void *buffer) {
+  const int scales = x == &plan->w && plan->w_scale != 1;
+  if (x->direct && !scales) return (reader){.operand = x, .lies = 1};
+  const ptrdiff_t size = (ptrdiff_t)item_size(plan), stride = x->strides[plan->ndim - 1];
+  reader from = {.operand = x, .buffer = buffer, .scales = scales};
+  from.period = period_of(plan, x);
+  from.has_rows = x->native && stride == size && !scales;
+  from.asks = !is_cheap(plan) && plan->ndim == 1 && stride > 0 && stride <= size;
+  from.asks_in_parts = plan->size * magnitude(stride) >= fl_bytes_to_ask_for(is_cheap(plan));
+  if (from.period == 0) return from;
+  load(plan, x, 0, from.period, 0, buffer);
+  if (scales) scale_weights(plan, buffer, from.period);
+  for (ptrdiff_t filled = from.period, all = from.period + n, more; filled < all; filled += more) {
+    more = smaller(filled, all - filled);
+    memcpy(from.buffer + filled * size, buffer, (size_t)(more * size));
+  }
+  return from;
+}
+
+/* Elements from start on, as they lie or in the buffer; and what the kernel asks for meanwhile. */
+static const void *read_block(const fl_plan *plan, const reader *from, ptrdiff_t start, ptrdiff_t n,
                               ptrdiff_t *ahead) {
+  const fl_operand *x = from->operand;
+  const ptrdiff_t size = (ptrdiff_t)item_size(plan), following = plan->size - start - n;
   *ahead = 0;
-  if (!plan->weighted) return ones(plan->dtype);
-  const void *w = operand_at(plan, &plan->w, start, n, buffer, ahead);
-  if (plan->w_scale == 1) return w;
-  if (w != buffer) memcpy(buffer, w, (size_t)n * item_size(plan));
-  scale_weights(plan, buffer, n);
-  return buffer;
+  if (from->period) return from->buffer + start % from->period * size;
+  if (from->lies) {
+    *ahead = following > 0 ? fl_bytes_ahead() : 0;
+    return x->data + start * size;
+  }
+  if (from->has_rows) {
+    position at;
+    seek(plan, start, &at);
+    if (has_more(plan, &at, n)) {
+      *ahead = following > 0 ? fl_bytes_ahead() : 0;
+      return x->data + offset(plan, x->strides, &at);
+    }
+  }
+  if (from->asks && following >= n)
+    *ahead =
+        (ptrdiff_t)((uintptr_t)(x->data + (start + n) * x->strides[0]) - (uintptr_t)from->buffer);
+  const int asks = from->asks_in_parts && following > 0 && *ahead == 0;
+  load(plan, x, start, n, asks ? n : 0, from->buffer);
+  if (from->scales) scale_weights(plan, from->buffer, n);
+  return from->buffer;
 }
 
 /* Whether kernels write all results past the caches. */
@@ -447,20 +513,20 @@ static int64_t run_pointwise(const fl_plan *plan, ptrdiff_t start, ptrdiff_t sto
     return flags;
   }
   fl_pointwise_fn *kernel = plan->pointwise->run[plan->mode];
-  const int reads_weights = plan->mode != FL_SUM, results = outputs(plan->mode);
+  const int reads_weights = plan->weighted, results = outputs(plan->mode);
   const ptrdiff_t blocks = blocks_at_once(plan), size = (ptrdiff_t)item_size(plan);
   const ptrdiff_t most = smaller(blocks * FL_BLOCK, stop - start);
   const pointwise_scratch buffer = pointwise_parts(scratch, blocks);
-  const int y_stays = is_constant(plan, &plan->y), z_stays = is_constant(plan, &plan->z);
-  if (y_stays) load(plan, &plan->y, start, most, 0, buffer.y);
-  if (z_stays) load(plan, &plan->z, start, most, 0, buffer.z);
+  const reader y_from = new_reader(plan, &plan->y, most, buffer.y);
+  const reader z_from = new_reader(plan, &plan->z, most, buffer.z);
+  const reader w_from = reads_weights ? new_reader(plan, &plan->w, most, buffer.w) : (reader){0};
   int64_t flags = 0;
   for (ptrdiff_t at = start, n; at < stop; at += n) {
     n = at == start && head ? head : smaller(most, stop - at);
     fl_ahead ahead = {0};
-    const void *y = y_stays ? buffer.y : operand_at(plan, &plan->y, at, n, buffer.y, &ahead.y);
-    const void *z = z_stays ? buffer.z : operand_at(plan, &plan->z, at, n, buffer.z, &ahead.z);
-    const void *w = reads_weights ? weights_at(plan, at, n, buffer.w, &ahead.w) : NULL;
+    const void *y = read_block(plan, &y_from, at, n, &ahead.y);
+    const void *z = read_block(plan, &z_from, at, n, &ahead.z);
+    const void *w = reads_weights ? read_block(plan, &w_from, at, n, &ahead.w) : ones(plan->dtype);
     void *out[2] = {NULL, NULL};
     for (int i = 0; i < results; i++)
       out[i] = plan->out[i].direct ? plan->out[i].data + at * size : (char *)buffer.out[i];
@@ -477,14 +543,18 @@ int64_t fl_run_reduced(const fl_plan *plan, ptrdiff_t kept, ptrdiff_t start, ptr
                        void *scratch, fl_sum *grad, fl_sum *hess) {
   const pointwise_scratch buffer = pointwise_parts(scratch, 1);
   fl_pointwise_fn *kernel = plan->pointwise->run[plan->mode];
+  const reader y_from = new_reader(plan, &plan->y, FL_BLOCK, buffer.y);
+  const reader z_from = new_reader(plan, &plan->z, FL_BLOCK, buffer.z);
+  const reader w_from =
+      plan->weighted ? new_reader(plan, &plan->w, FL_BLOCK, buffer.w) : (reader){0};
   fl_sum *const sums[2] = {grad, hess};
   int64_t flags = 0;
   for (ptrdiff_t at = start; at < stop; at += FL_BLOCK) {
     const ptrdiff_t n = smaller(FL_BLOCK, stop - at);
-    fl_ahead ahead;
-    const void *y = operand_at(plan, &plan->y, at, n, buffer.y, &ahead.y);
-    const void *z = operand_at(plan, &plan->z, at, n, buffer.z, &ahead.z);
-    const void *w = weights_at(plan, at, n, buffer.w, &ahead.w);
+    fl_ahead ahead = {0};
+    const void *y = read_block(plan, &y_from, at, n, &ahead.y);
+    const void *z = read_block(plan, &z_from, at, n, &ahead.z);
+    const void *w = plan->weighted ? read_block(plan, &w_from, at, n, &ahead.w) : ones(plan->dtype);
     flags |= kernel(n, ahead, flags, y, z, w, plan->weighted, plan->params, 1, buffer.out[0],
                     buffer.out[1], 0, NULL);
     for (int i = 0; i < outputs(plan->mode); i++) {
@@ -1389,6 +1459,8 @@ void fl_run(const fl_plan *plan, ptrdiff_t start, ptrdiff_t stop, ptrdiff_t chun
 void fl_run_weights(const fl_plan *plan, ptrdiff_t start, ptrdiff_t stop, void *scratch,
                     fl_sum *sum) {
   const ptrdiff_t step = plan->rowwise ? FL_MAX_ROWS : FL_BLOCK;
+  reader from = plan->rowwise ? (reader){0} : new_reader(plan, &plan->w, FL_BLOCK, scratch);
+  from.asks = 0; /* adding up is cheap */
   for (ptrdiff_t at = start; at < stop; at += step) {
     const ptrdiff_t n = smaller(step, stop - at);
     ptrdiff_t ahead = 0;
@@ -1399,10 +1471,10 @@ void fl_run_weights(const fl_plan *plan, ptrdiff_t start, ptrdiff_t stop, void *
       load_row_weights(plan, at, n, rows->wide_label, rows->w);
       w = rows->w;
     } else {
-      w = weights_at(plan, at, n, scratch, &ahead); /* which is NULL if they are used as they lie */
+      w = read_block(plan, &from, at, n, &ahead);
     }
     const ptrdiff_t rest = plan->rowwise ? 0 : n % FL_LANES; /* a sum of its own, as in kernels */
-    fl_sum_add(sum, plan->table->total[plan->dtype](n - rest, plan->w.direct ? ahead : 0, w));
+    fl_sum_add(sum, plan->table->total[plan->dtype](n - rest, ahead, w));
     if (rest)
       fl_sum_add(sum, plan->table->total[plan->dtype](
                           rest, 0, (const char *)w + (size_t)(n - rest) * item_size(plan)));

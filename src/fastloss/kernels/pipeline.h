@@ -13,7 +13,7 @@ typedef struct {
   const char *data;
   fl_load_fn *load;
   int native; /* aligned, computation dtype */
-  int direct; /* native and contiguous */
+  int direct; /* native and contiguous; a flat plan says no more */
   ptrdiff_t strides[FL_MAX_NDIM];
 } fl_operand;
 

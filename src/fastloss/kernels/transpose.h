@@ -113,6 +113,32 @@ static void LOCAL(transpose)(void *dst_, ptrdiff_t dst_stride, const void *src_,
   }
 }
 
+/* dst[i * times + j] = src[i], i < n, j < times <= FL_LANES. Vectors are whole: what passes the end
+ * of a row is written anew by the next. */
+#define SPREAD(width)                                  \
+  for (; i < whole; i++, dst += times) {               \
+    const T x = src[i];                                \
+    SIMD for (int k = 0; k < (width); k++) dst[k] = x; \
+  }
+
+static void LOCAL(spread)(void *dst_, const void *src_, ptrdiff_t n, ptrdiff_t times) {
+  T *dst = dst_;
+  const T *src = src_;
+  if (times <= 4) {
+    LOCAL(transpose)(dst, times, src, 0, times, n);
+    return;
+  }
+  ptrdiff_t i = 0;
+  const ptrdiff_t whole = n - (FL_LANES + times - 1) / times;
+  if (times <= 8)
+    SPREAD(8)
+  else
+    SPREAD(FL_LANES)
+  for (; i < n; i++, dst += times)
+    for (ptrdiff_t j = 0; j < times; j++) dst[j] = src[i];
+}
+#undef SPREAD
+
 #undef SQUARES
 #undef SPOT
 #undef SPOTS
