@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 
@@ -260,18 +260,36 @@ def _check(parameter: Parameter, value: Any) -> Any:
     return number
 
 
-def _check_class_weight(value: Any) -> tuple[float, ...]:
+class _ClassWeights(tuple[float, ...]):
+    """Checked weights, one a class; and the same as an array, which calls take."""
+
+    array: Array
+
+    def __new__(cls, weights: Iterable[float]) -> Self:
+        array = np.array(weights, np.float64)
+        array.setflags(write=False)
+        self = super().__new__(cls, array.tolist())
+        self.array = array
+        return self
+
+
+def _check_class_weight(value: Any) -> _ClassWeights:
+    if isinstance(value, _ClassWeights):
+        return value
     weights = as_array("class_weight", value)
     if weights.ndim != 1:
         raise ValueError(
             f"class_weight: got shape {weights.shape}; expected one dimension, a weight a class"
         )
-    for index, weight in enumerate(weights.tolist()):
-        if not 0 <= weight < math.inf:
-            raise ValueError(
-                f"class_weight: got {weight!r} at index ({index},); expected values in [0, inf)"
-            )
-    return tuple(float(weight) for weight in weights.tolist())
+    checked = _ClassWeights(weights)
+    good = (checked.array >= 0) & (checked.array < math.inf)
+    if not good.all():
+        index = int(good.argmin())
+        raise ValueError(
+            f"class_weight: got {weights.tolist()[index]!r} at index ({index},); expected values "
+            "in [0, inf)"
+        )
+    return checked
 
 
 def _real_values(record: Record, values: Mapping[str, Any]) -> list[float]:
@@ -694,18 +712,21 @@ class _RowwiseCall(_Call):
         self.smoothing = self.values.get("label_smoothing", 0.0)
         self.target = _target(record, self.values)
         weights = self.values.get("class_weight")
-        if weights is not None and len(weights) != self.classes:
+        self.class_weight = None if weights is None else self.checked_weights(weights)
+
+    def checked_weights(self, weights: _ClassWeights) -> Array:
+        if len(weights) != self.classes:
             raise ValueError(
                 f"class_weight: got {len(weights)} weights; expected {self.classes}, one for each "
                 "class"
             )
-        if weights is not None and max(weights) > float(np.finfo(self.dtype).max):
-            index = weights.index(max(weights))
+        if weights.array.max(initial=0) > float(np.finfo(self.dtype).max):
+            index = int(weights.array.argmax())
             raise ValueError(
                 f"class_weight: got {weights[index]!r} at index ({index},), which is infinite in "
                 f"{self.dtype}, the dtype of the computation; expected values in [0, inf)"
             )
-        self.class_weight = None if weights is None else np.array(weights, self.dtype)
+        return weights.array.astype(self.dtype)
 
     def arguments(self) -> list[Argument]:
         return [
