@@ -254,6 +254,31 @@ def test_class_weight_must_survive_float32() -> None:
         loss(y, z.astype(np.float32))
 
 
+def test_class_weights_of_calls_are_those_given_now() -> None:
+    """Losses with weights of a call before are kept; they are found by what is in an array."""
+    loss, z = fl.sparse_softmax_cross_entropy, np.arange(12.0).reshape(4, 3) % 5
+    y, weights = np.array([0, 2, 1, 2]), np.array([1.0, 2.0, 3.0])
+
+    def expected(*values: float) -> float:
+        each = loss(y, z, reduction="none") * np.array(values)[y]
+        return float(each.mean())
+
+    np.testing.assert_allclose(loss(y, z, class_weight=weights), expected(1, 2, 3))
+    weights[0] = 5
+    np.testing.assert_allclose(loss(y, z, class_weight=weights), expected(5, 2, 3))
+    for same in ([5, 2, 3], (5, 2, 3), weights.astype("float32"), weights.astype(">f8")):
+        for _ in range(2):
+            np.testing.assert_allclose(loss(y, z, class_weight=same), expected(5, 2, 3))
+    swapped = weights.view(weights.dtype.newbyteorder())  # the same bytes, other numbers
+    assert loss(y, z, class_weight=swapped) != expected(5, 2, 3)
+    for few in ([5, 2], weights[:2]):
+        for _ in range(2):
+            with pytest.raises(ValueError, match="class_weight: got 2 weights; expected 3"):
+                loss(y, z, class_weight=few)
+    with pytest.raises(ValueError, match="class_weight: got 0 weights; expected 3"):
+        loss(y, z, class_weight=[])
+
+
 def test_no_hessian() -> None:
     with pytest.raises(TypeError, match="no Hessian"):
         fl.rmse.grad_and_hess([0.0], [1.0])

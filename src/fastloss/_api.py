@@ -35,6 +35,7 @@ _METHODS = {
 }
 # How many parameter values of direct calls such as huber(y, z, delta=2) are kept ready.
 _KEPT = 16
+_KEYS = (int, float, type(None), list, tuple, np.ndarray)
 # Weights whose sum is beyond 2 to this power, up or down, are rescaled by a power of two, so that
 # neither the sum nor its inverse leaves the range of a float32.
 _LARGEST_EXPONENT = 60
@@ -133,9 +134,10 @@ class Loss(_core.ShortPath):
         record, values = self._record, self._values
         reals = _real_values(record, values)
         ignored = values.get("ignore_index")
+        weights = values.get("class_weight")
         short = (
             _holds_in_float32(record, reals)
-            and values.get("class_weight") is None
+            and (weights is None or weights.array.max(initial=0) <= _LARGEST_FLOAT32)
             and (ignored is None or -(2**63) <= ignored < 2**63)
         )
         self._set_kernel(
@@ -154,6 +156,7 @@ class Loss(_core.ShortPath):
                 values.get("label_smoothing", 0.0),
                 values.get("eps", 0.0),
                 ignored if short else None,
+                _in_both_dtypes(weights) if short and weights is not None else (),
             )
 
     def __repr__(self) -> str:
@@ -201,14 +204,19 @@ class Loss(_core.ShortPath):
 
     def _with(self, given: dict[str, Any]) -> Loss:
         """Return this loss with other parameters; the last few are kept for calls in a loop."""
-        plain = all(isinstance(value, (int, float, type(None))) for value in given.values())
-        if plain and (kept := self._kept.get(_core.key_of(given))) is not None:
+        plain = all(isinstance(value, _KEYS) for value in given.values())
+        try:
+            key = _core.key_of(given) if plain else None
+            kept = self._kept.get(key) if key else None
+        except TypeError:  # too long, or not hashable
+            key = kept = None
+        if kept is not None:
             return kept  # type: ignore[no-any-return]
         bound = Loss(self._record, _bind(self._record, self._values, given))
-        if plain:
+        if key is not None:
             if len(self._kept) >= _KEPT:
                 self._kept.clear()
-            self._kept[_core.key_of(given)] = bound
+            self._kept[key] = bound
         return bound
 
 
@@ -271,6 +279,10 @@ class _ClassWeights(tuple[float, ...]):
         self = super().__new__(cls, array.tolist())
         self.array = array
         return self
+
+
+def _in_both_dtypes(weights: _ClassWeights) -> tuple[Array, Array]:
+    return weights.array.astype(np.float32), weights.array
 
 
 def _check_class_weight(value: Any) -> _ClassWeights:

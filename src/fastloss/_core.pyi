@@ -97,7 +97,13 @@ class ShortPath:
         parameters: tuple[float, ...],
     ) -> None: ...
     def _set_rows(
-        self, target: str, axis: int, smoothing: float, eps: float, ignored: int | None
+        self,
+        target: str,
+        axis: int,
+        smoothing: float,
+        eps: float,
+        ignored: int | None,
+        class_weight: tuple[Array, ...],
     ) -> None: ...
     def _short(
         self,

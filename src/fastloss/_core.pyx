@@ -805,11 +805,30 @@ def reduced(
 
 # ---- the short path ----
 
+MOST_KEPT = 1 << 12  # numbers of a value in a key
+
+
 cpdef tuple key_of(dict kwargs):
-    """Keywords as a key; equal numbers of different types are different keys."""
+    """Keywords as a key, arrays and lists as what is in them; equal numbers of different types are
+    different keys.
+
+    Raises
+    ------
+    TypeError
+        If a value has too many numbers. What is not hashable else is not either in the key.
+    """
     cdef list key = []
     for name, value in kwargs.items():
-        key += (name, value, type(value))
+        kind = type(value)
+        if kind is list or kind is tuple or cnp.PyArray_CheckExact(value):
+            if len(value) > MOST_KEPT:
+                raise TypeError(f"{name}: got {len(value)} numbers; expected at most {MOST_KEPT}")
+            if kind is np.ndarray and value.dtype.kind in "biuf":
+                kind = value.dtype, value.shape
+                value = value.tobytes()
+            elif kind is list:
+                value = tuple(value)
+        key += (name, value, kind)
     return tuple(key)
 
 
@@ -861,6 +880,7 @@ cdef class ShortPath:
     cdef bint ignores
     cdef int64_t ignored
     cdef double smoothing, eps
+    cdef tuple class_weight  # an array of float32 and one of float64, or nothing
     cdef double parameters[4]
     cdef readonly dict _kept
 
@@ -882,8 +902,10 @@ cdef class ShortPath:
         for i in range(4):
             self.parameters[i] = parameters[i] if i < len(parameters) else 0
 
-    def _set_rows(self, str target, int axis, double smoothing, double eps, ignored):
-        """Make this a row-wise loss."""
+    def _set_rows(
+        self, str target, int axis, double smoothing, double eps, ignored, tuple class_weight
+    ):
+        """Make this a row-wise loss; class weights are given in float32 and float64."""
         self.is_rowwise = True
         self.target = TARGETS[target]
         self.axis = axis
@@ -891,6 +913,7 @@ cdef class ShortPath:
         self.eps = eps
         self.ignores = ignored is not None
         self.ignored = ignored if self.ignores else 0
+        self.class_weight = class_weight
 
     def __call__(self, y_true, y_pred, **kwargs):
         return self.answer(VALUE, y_true, y_pred, kwargs)
@@ -1055,6 +1078,9 @@ Gradient and diagonal of the Hessian, in one pass."""
                 return False
             if self.ignores and not cnp.PyArray_ISSIGNED(y):
                 return False
+            if self.class_weight:
+                if cnp.PyArray_SIZE(self.class_weight[0]) != cnp.PyArray_DIM(z, classes):
+                    return False
         axes.ndim = 0
         for axis in range(ndim):
             if axis != classes:
@@ -1155,6 +1181,9 @@ Gradient and diagonal of the Hessian, in one pass."""
             plan.ignores = self.ignores
             plan.ignored = self.ignored
             plan.class_weight = NULL
+            if self.class_weight:
+                plan.class_weight = cnp.PyArray_DATA(
+                    <cnp.ndarray>self.class_weight[0 if dtype == FL_F32 else 1])
             return describe(
                 plan, axes, y, class_axis if self.target == FL_DENSE else -1, z, class_axis,
                 weight, results)
