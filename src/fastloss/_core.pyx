@@ -815,12 +815,12 @@ cpdef tuple key_of(dict kwargs):
     Raises
     ------
     TypeError
-        If a value has too many numbers. What is not hashable else is not either in the key.
+        If a value has too many numbers. A key with another value that is not hashable is not.
     """
     cdef list key = []
     for name, value in kwargs.items():
         kind = type(value)
-        if kind is list or kind is tuple or cnp.PyArray_CheckExact(value):
+        if kind is list or kind is tuple or kind is np.ndarray:
             if len(value) > MOST_KEPT:
                 raise TypeError(f"{name}: got {len(value)} numbers; expected at most {MOST_KEPT}")
             if kind is np.ndarray and value.dtype.kind in "biuf":
@@ -1078,9 +1078,10 @@ Gradient and diagonal of the Hessian, in one pass."""
                 return False
             if self.ignores and not cnp.PyArray_ISSIGNED(y):
                 return False
-            if self.class_weight:
-                if cnp.PyArray_SIZE(self.class_weight[0]) != cnp.PyArray_DIM(z, classes):
-                    return False
+            if self.class_weight and (
+                cnp.PyArray_SIZE(self.class_weight[0]) != cnp.PyArray_DIM(z, classes)
+            ):
+                return False
         axes.ndim = 0
         for axis in range(ndim):
             if axis != classes:

@@ -279,9 +279,10 @@ static void load_rectangle(const fl_plan *plan, const fl_operand *from, void *ds
                            ptrdiff_t outer_step, ptrdiff_t inner_step, ptrdiff_t outer,
                            ptrdiff_t inner) {
   const ptrdiff_t size = (ptrdiff_t)item_size(plan);
-  if (outer > 1 && !inner_step && inner * size <= FL_LINE)
+  const int short_rows = outer > 1 && inner * size <= FL_LINE;
+  if (short_rows && !inner_step)
     load_spread(plan, from, dst, src, outer_step, outer, inner);
-  else if (outer > 1 && inner_step == size && from->native && inner * size <= FL_LINE)
+  else if (short_rows && inner_step == size && from->native)
     copy_rows(dst, inner * size, src, outer_step, outer, inner * size);
   else if (outer == 1 || !outer_step || magnitude(outer_step) >= magnitude(inner_step))
     from->load(dst, inner, 1, src, outer_step, inner_step, outer, inner);

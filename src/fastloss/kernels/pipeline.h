@@ -1,8 +1,9 @@
 /* The block pipeline: load a block of every operand, run the kernel, store or add up.
  *
- * An operand that is contiguous in the computation dtype is handed to the kernel as it lies;
- * any other is converted block by block in the scratch space of the thread. Elements are taken in
- * the C order of the plan's shape whatever the operands' memory layout. */
+ * An operand that is contiguous in the computation dtype is handed to the kernel as it lies; what
+ * repeats after few elements is converted once, any other block by block, in the scratch space of
+ * the thread. Elements are taken in the C order of the plan's shape whatever the operands' memory
+ * layout. */
 #ifndef FASTLOSS_PIPELINE_H
 #define FASTLOSS_PIPELINE_H
 
