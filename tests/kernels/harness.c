@@ -446,7 +446,7 @@ static void check_values(void) {
       void *outs[2] = {wide ? (void *)out64[0] : out32[0], wide ? (void *)out64[1] : out32[1]};
       for (int what = 0; what < 3; what++) {
         kernel[k].run[what == 2 ? FL_GRAD_HESS : FL_LOSS_GRAD](
-            N, (fl_ahead){0}, 0, wide ? (void *)y64 : y32, wide ? (void *)z64 : z32,
+            N, &(fl_ahead){0}, 0, wide ? (void *)y64 : y32, wide ? (void *)z64 : z32,
             wide ? (void *)w64 : w32, 1, row->params, 1, outs[0], outs[1], 0, NULL);
         for (int j = 0; j < N; j++) {
           const double got = wide ? out64[what > 0][j] : (double)out32[what > 0][j];

@@ -91,7 +91,7 @@ typedef struct {
  * w_step is 1, and FL_BLOCK weights used over and over if it is 0. Of the FL_MAX_PARAMS params
  * those that a loss has not are 0. Results that begin with a multiple of 16 bytes may be written
  * past the caches. sums[0] collects losses, sums[1] weights. Returns flags. */
-typedef int64_t fl_pointwise_fn(ptrdiff_t n, fl_ahead ahead, int64_t seen, const void *y,
+typedef int64_t fl_pointwise_fn(ptrdiff_t n, const fl_ahead *ahead, int64_t seen, const void *y,
                                 const void *z, const void *w, ptrdiff_t w_step,
                                 const double *params, double scale, void *out0, void *out1,
                                 int past, fl_sum *sums);

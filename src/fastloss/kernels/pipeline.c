@@ -498,7 +498,7 @@ static int64_t run_direct(const fl_plan *plan, ptrdiff_t start, ptrdiff_t stop, 
   const ptrdiff_t ahead = stop < plan->size ? fl_bytes_ahead() : 0;
   const int results = outputs(plan->mode);
   return plan->pointwise->run[plan->mode](
-      stop - start, (fl_ahead){ahead, ahead, plan->weighted ? ahead : 0}, 0, plan->y.data + bytes,
+      stop - start, &(fl_ahead){ahead, ahead, plan->weighted ? ahead : 0}, 0, plan->y.data + bytes,
       plan->z.data + bytes, plan->weighted ? plan->w.data + bytes : ones(plan->dtype),
       plan->weighted, plan->params, plan->scale, results > 0 ? plan->out[0].data + bytes : NULL,
       results > 1 ? plan->out[1].data + bytes : NULL, streams(plan), sums);
@@ -531,7 +531,7 @@ static int64_t run_pointwise(const fl_plan *plan, ptrdiff_t start, ptrdiff_t sto
     void *out[2] = {NULL, NULL};
     for (int i = 0; i < results; i++)
       out[i] = plan->out[i].direct ? plan->out[i].data + at * size : (char *)buffer.out[i];
-    flags |= kernel(n, ahead, flags, y, z, w, plan->weighted, plan->params, plan->scale, out[0],
+    flags |= kernel(n, &ahead, flags, y, z, w, plan->weighted, plan->params, plan->scale, out[0],
                     out[1], streams(plan), sums);
     for (int i = 0; i < results; i++)
       if (!plan->out[i].direct) store(plan, &plan->out[i], at, n, out[i]);
@@ -556,7 +556,7 @@ int64_t fl_run_reduced(const fl_plan *plan, ptrdiff_t kept, ptrdiff_t start, ptr
     const void *y = read_block(plan, &y_from, at, n, &ahead.y);
     const void *z = read_block(plan, &z_from, at, n, &ahead.z);
     const void *w = plan->weighted ? read_block(plan, &w_from, at, n, &ahead.w) : ones(plan->dtype);
-    flags |= kernel(n, ahead, flags, y, z, w, plan->weighted, plan->params, 1, buffer.out[0],
+    flags |= kernel(n, &ahead, flags, y, z, w, plan->weighted, plan->params, 1, buffer.out[0],
                     buffer.out[1], 0, NULL);
     for (int i = 0; i < outputs(plan->mode); i++) {
       ptrdiff_t element = at % kept;

@@ -16,7 +16,7 @@ enum {
 };
 
 #define ARGUMENTS                                                                           \
-  ptrdiff_t n, fl_ahead ahead, int64_t seen, const void *y_true, const void *y_pred,        \
+  ptrdiff_t n, const fl_ahead *ahead, int64_t seen, const void *y_true, const void *y_pred, \
       const void *weight, ptrdiff_t w_step, const double *params, double scale, void *out0, \
       void *out1, int past, fl_sum *sums
 #define PASS n, ahead, seen, y_true, y_pred, weight, w_step, params, scale, out0, out1, past, sums
@@ -101,9 +101,12 @@ ALWAYS_INLINE void LOCAL(fetch)(ptrdiff_t n, const T *x, ptrdiff_t ahead) {
 }
 
 /* How far that is, if it has to lie in the next block. */
-ALWAYS_INLINE ptrdiff_t LOCAL(in_next_block)(ptrdiff_t ahead) {
+static NOT_INLINE fl_ahead LOCAL(in_next_block)(fl_ahead ahead) {
   const ptrdiff_t block = FL_BLOCK * sizeof(T);
-  return ahead > 0 && ahead < block ? block : ahead;
+  ptrdiff_t *const each[] = {&ahead.y, &ahead.z, &ahead.w};
+  for (int i = 0; i < 3; i++)
+    if (*each[i] > 0 && *each[i] < block) *each[i] = block;
+  return ahead;
 }
 
 /* Adds up FL_LANES numbers, half onto half. */
@@ -257,7 +260,7 @@ static NOT_INLINE int64_t LOCAL(run_in_parts)(fl_pointwise_fn *kernel, int holds
   LOCAL(fill_up)(rest, y + whole, filled[0]);
   LOCAL(fill_up)(rest, z + whole, filled[1]);
   if (w_step) LOCAL(fill_up)(rest, w + whole, filled[2]);
-  flags |= kernel(rest, (fl_ahead){0}, seen | flags, filled[0], filled[1], w_step ? filled[2] : w,
+  flags |= kernel(rest, &(fl_ahead){0}, seen | flags, filled[0], filled[1], w_step ? filled[2] : w,
                   w_step, params, scale, out0 ? result[0] : NULL, out1 ? result[1] : NULL, 0, sums);
   for (int i = 0; i < 2; i++) {
     T *to = out[i] ? out[i] + whole : NULL;
@@ -549,10 +552,9 @@ EARLY(nothing, 0, )
     int special = margins && !(seen & FL_SAW_ZERO) && LOCAL(look_like_signs)(n, y);                \
     I flags = 0;                                                                                   \
     (void)shows, (void)may_repeat;                                                                 \
-    if (KERNEL(prelude, keeps)(1) || kind == LOCAL(labels)) { /* another loop takes all first */   \
-      ahead.y = LOCAL(in_next_block)(ahead.y), ahead.z = LOCAL(in_next_block)(ahead.z);            \
-      ahead.w = LOCAL(in_next_block)(ahead.w);                                                     \
-    }                                                                                              \
+    const int twice =                                                                              \
+        KERNEL(prelude, keeps)(1) || kind == LOCAL(labels); /* by another loop first */            \
+    const fl_ahead asked = twice ? LOCAL(in_next_block)(*ahead) : *ahead;                          \
     for (ptrdiff_t start = 0; start < n; start += FL_BLOCK) {                                      \
       const ptrdiff_t length = n - start < FL_BLOCK ? n - start : FL_BLOCK;                        \
       if (!margins) special = (condition);                                                         \
@@ -567,13 +569,13 @@ EARLY(nothing, 0, )
           known = KERNEL(name, check)(length, y, z, p);                                            \
         }                                                                                          \
         if (special == 2 && kind == LOCAL(labels))                                                 \
-          found = KERNEL(name, block)(what, 2, checked, length, ahead, y, z, w, p, factor, losses, \
+          found = KERNEL(name, block)(what, 2, checked, length, asked, y, z, w, p, factor, losses, \
                                       grads, hesses, past, sums);                                  \
         else if (special)                                                                          \
-          found = KERNEL(name, block)(what, 1, checked, length, ahead, y, z, w, p, factor, losses, \
+          found = KERNEL(name, block)(what, 1, checked, length, asked, y, z, w, p, factor, losses, \
                                       grads, hesses, past, sums);                                  \
         else if (!KERNEL(name, is_rare))                                                           \
-          found = KERNEL(name, block)(what, 0, checked, length, ahead, y, z, w, p, factor, losses, \
+          found = KERNEL(name, block)(what, 0, checked, length, asked, y, z, w, p, factor, losses, \
                                       grads, hesses, past, sums);                                  \
         else if (checked) {                                                                        \
           KERNEL(name, any_block)(what, length, y, z, w, p, factor, losses, grads, hesses, sums);  \
