@@ -468,6 +468,31 @@ static const void *read_block(const fl_plan *plan, const reader *from, ptrdiff_t
   return from->buffer;
 }
 
+/* The operands of a plan, and a block of each. */
+typedef struct {
+  reader y, z, w;
+} readers;
+
+typedef struct {
+  const void *y, *z, *w;
+  fl_ahead ahead;
+} block;
+
+static readers new_readers(const fl_plan *plan, ptrdiff_t n, const pointwise_scratch *buffer) {
+  readers from = {new_reader(plan, &plan->y, n, buffer->y),
+                  new_reader(plan, &plan->z, n, buffer->z)};
+  if (plan->weighted) from.w = new_reader(plan, &plan->w, n, buffer->w);
+  return from;
+}
+
+static block read_blocks(const fl_plan *plan, const readers *from, ptrdiff_t start, ptrdiff_t n) {
+  block x = {.w = ones(plan->dtype)};
+  x.y = read_block(plan, &from->y, start, n, &x.ahead.y);
+  x.z = read_block(plan, &from->z, start, n, &x.ahead.z);
+  if (plan->weighted) x.w = read_block(plan, &from->w, start, n, &x.ahead.w);
+  return x;
+}
+
 /* Whether kernels write all results past the caches. */
 static int streams(const fl_plan *plan) {
   int all = outputs(plan->mode) > 0;
@@ -514,25 +539,20 @@ static int64_t run_pointwise(const fl_plan *plan, ptrdiff_t start, ptrdiff_t sto
     return flags;
   }
   fl_pointwise_fn *kernel = plan->pointwise->run[plan->mode];
-  const int reads_weights = plan->weighted, results = outputs(plan->mode);
+  const int results = outputs(plan->mode);
   const ptrdiff_t blocks = blocks_at_once(plan), size = (ptrdiff_t)item_size(plan);
   const ptrdiff_t most = smaller(blocks * FL_BLOCK, stop - start);
   const pointwise_scratch buffer = pointwise_parts(scratch, blocks);
-  const reader y_from = new_reader(plan, &plan->y, most, buffer.y);
-  const reader z_from = new_reader(plan, &plan->z, most, buffer.z);
-  const reader w_from = reads_weights ? new_reader(plan, &plan->w, most, buffer.w) : (reader){0};
+  const readers from = new_readers(plan, most, &buffer);
   int64_t flags = 0;
   for (ptrdiff_t at = start, n; at < stop; at += n) {
     n = at == start && head ? head : smaller(most, stop - at);
-    fl_ahead ahead = {0};
-    const void *y = read_block(plan, &y_from, at, n, &ahead.y);
-    const void *z = read_block(plan, &z_from, at, n, &ahead.z);
-    const void *w = reads_weights ? read_block(plan, &w_from, at, n, &ahead.w) : ones(plan->dtype);
+    const block x = read_blocks(plan, &from, at, n);
     void *out[2] = {NULL, NULL};
     for (int i = 0; i < results; i++)
       out[i] = plan->out[i].direct ? plan->out[i].data + at * size : (char *)buffer.out[i];
-    flags |= kernel(n, &ahead, flags, y, z, w, plan->weighted, plan->params, plan->scale, out[0],
-                    out[1], streams(plan), sums);
+    flags |= kernel(n, &x.ahead, flags, x.y, x.z, x.w, plan->weighted, plan->params, plan->scale,
+                    out[0], out[1], streams(plan), sums);
     for (int i = 0; i < results; i++)
       if (!plan->out[i].direct) store(plan, &plan->out[i], at, n, out[i]);
   }
@@ -544,20 +564,14 @@ int64_t fl_run_reduced(const fl_plan *plan, ptrdiff_t kept, ptrdiff_t start, ptr
                        void *scratch, fl_sum *grad, fl_sum *hess) {
   const pointwise_scratch buffer = pointwise_parts(scratch, 1);
   fl_pointwise_fn *kernel = plan->pointwise->run[plan->mode];
-  const reader y_from = new_reader(plan, &plan->y, FL_BLOCK, buffer.y);
-  const reader z_from = new_reader(plan, &plan->z, FL_BLOCK, buffer.z);
-  const reader w_from =
-      plan->weighted ? new_reader(plan, &plan->w, FL_BLOCK, buffer.w) : (reader){0};
+  const readers from = new_readers(plan, FL_BLOCK, &buffer);
   fl_sum *const sums[2] = {grad, hess};
   int64_t flags = 0;
   for (ptrdiff_t at = start; at < stop; at += FL_BLOCK) {
     const ptrdiff_t n = smaller(FL_BLOCK, stop - at);
-    fl_ahead ahead = {0};
-    const void *y = read_block(plan, &y_from, at, n, &ahead.y);
-    const void *z = read_block(plan, &z_from, at, n, &ahead.z);
-    const void *w = plan->weighted ? read_block(plan, &w_from, at, n, &ahead.w) : ones(plan->dtype);
-    flags |= kernel(n, &ahead, flags, y, z, w, plan->weighted, plan->params, 1, buffer.out[0],
-                    buffer.out[1], 0, NULL);
+    const block x = read_blocks(plan, &from, at, n);
+    flags |= kernel(n, &x.ahead, flags, x.y, x.z, x.w, plan->weighted, plan->params, 1,
+                    buffer.out[0], buffer.out[1], 0, NULL);
     for (int i = 0; i < outputs(plan->mode); i++) {
       ptrdiff_t element = at % kept;
       for (ptrdiff_t j = 0; j < n; j++) {
