@@ -75,7 +75,6 @@
 #endif
 #define SIMD _Pragma("omp simd")
 #define SIMD_FLAGS _Pragma("omp simd reduction(| : flags)")
-#define SIMD_LARGEST _Pragma("omp simd reduction(max : largest)")
 #define SIMD_BOTH _Pragma("omp simd reduction(| : flags, other)")
 #if defined(__clang__) || VECTOR_BYTES == 16
 #define IN_LANES 0

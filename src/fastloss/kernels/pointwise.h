@@ -22,14 +22,17 @@ enum {
 #define PASS n, ahead, seen, y_true, y_pred, weight, w_step, params, scale, out0, out1, past, sums
 
 /* A kernel of a multiple of FL_LANES elements, or of less where its operands are filled up; and one
- * of any number, whose results may go past the caches. */
-#define DRIVER(name, mode, run)                                                         \
-  static NOT_INLINE int64_t KERNEL(name, mode)(ARGUMENTS) { return run; }               \
-  static int64_t KERNEL(name, run_##mode)(ARGUMENTS) {                                  \
-    const int holds = past && !KERNEL(name, streams);                                   \
-    return n % FL_LANES || holds ? LOCAL(run_in_parts)(KERNEL(name, mode), holds, PASS) \
-                                 : KERNEL(name, mode)(PASS);                            \
+ * of any number, whose results may go past the caches or replace the operands. */
+#define DRIVER(name, mode, by, what)                                                            \
+  static NOT_INLINE int64_t KERNEL(name, mode)(ARGUMENTS) { return by(name, what); }            \
+  static int64_t KERNEL(name, run_##mode)(ARGUMENTS) {                                          \
+    fl_pointwise_fn *const losses = (what) & LOCAL(want_sum) ? KERNEL(name, loss) : NULL;       \
+    const int holds = (past && !KERNEL(name, streams)) || REPLACES(out0) || REPLACES(out1);     \
+    return n % FL_LANES || holds ? LOCAL(run_in_parts)(KERNEL(name, mode), losses, holds, PASS) \
+           : losses              ? LOCAL(run_surely)(KERNEL(name, mode), losses, PASS)          \
+                                 : KERNEL(name, mode)(PASS);                                    \
   }
+#define REPLACES(out) ((out) && ((out) == y_true || (out) == y_pred || (out) == weight))
 #define ALWAYS(name, what) KERNEL(name, blocks)(what, PASS)
 #define BY_WEIGHTS(name, what) \
   w_step ? KERNEL(name, blocks)((what) | LOCAL(weighted), PASS) : KERNEL(name, blocks)(what, PASS)
@@ -41,8 +44,7 @@ ALWAYS_INLINE T LOCAL(clipped)(T p, T eps) {
 }
 
 /* Checks: the loop over a block only gathers, in the sign of `flags`, whether a value may be out of
- * its domain; where one may, a second loop looks at the block closely. Where results replace the
- * arguments, that comes first. */
+ * its domain; where one may, a second loop looks at the block closely. */
 #define CHECK(argument, suspicion, bad) flags |= closely ? ((bad) ? (I)(argument) : 0) : (suspicion)
 #define CHECK_UNIT(argument, x) CHECK(argument, SIGN_OF(x) | SIGN_OF(1 - (x)), OUTSIDE_UNIT(x))
 #define CHECK_ABOVE_MINUS_ONE(argument, x) CHECK(argument, SIGN_OF(1 + (x)) - 1, (x) <= -1)
@@ -55,13 +57,14 @@ ALWAYS_INLINE T LOCAL(clipped)(T p, T eps) {
 enum {
   LOCAL(as_given), /* what the condition says */
   LOCAL(signs),    /* y is -1 or 1: the labels, if `special`, else they are 0 and 1 */
-  LOCAL(finite),   /* that no residual overflows, or that the sum will show it */
+  LOCAL(finite),   /* what the condition says; and if `shows`, that the sum shows what overflows */
   LOCAL(usual),    /* that the elements are ordinary, or that flags will show it */
   LOCAL(labels),   /* the same of probabilities; 1 if all labels are 0 or 1, else 2 */
 };
 
-/* Some of a block's elements are not what it was told: nothing was added up. */
-enum { LOCAL(doubt) = 1 << 8 };
+/* Some of a block's elements are not what it was told: nothing was added up. Or all were added up,
+ * but the sum may not be theirs. */
+enum { LOCAL(doubt) = 1 << 8, LOCAL(unsure) = 1 << 9 };
 
 /* Of n labels and probabilities that are clipped by eps: 0 if one of these may be less than NORMAL
  * then, or is none; else 1 if all labels are 0 or 1, only of which y^2 - y is 0, and are not
@@ -150,48 +153,35 @@ static NOT_INLINE void LOCAL(multiply)(ptrdiff_t n, const T *w, T factor, const 
 }
 
 /* Sums of losses, none of which is negative or -0. To convert floats takes longer than to make of
- * their bits those of doubles, 2^896 times smaller. Infinity and NaN would become numbers, but the
- * largest of the bits tells of them. */
-typedef struct {
-  double sum[FL_LANES]; /* of shifted floats, the odd ones first */
-  uint32_t largest[FL_LANES];
-} LOCAL(losses);
+ * their bits those of doubles, 2^896 times smaller, the odd ones first. Infinity and NaN become
+ * numbers of 2^128 at least: a sum below tells that there is none. */
+#define SHIFTED_INFINITY 0x1p128
 
-ALWAYS_INLINE void LOCAL(add_losses)(int shifts, LOCAL(losses) * losses, const T *x) {
+ALWAYS_INLINE void LOCAL(add_losses)(int shifts, double *sum, const T *x) {
   const int half = FL_LANES / 2;
   uint64_t pairs[FL_LANES / 2], even[FL_LANES / 2];
-  uint32_t bits[FL_LANES];
   if (!shifts) {
-    SIMD for (int j = 0; j < FL_LANES; j++) losses->sum[j] += (double)x[j];
+    SIMD for (int j = 0; j < FL_LANES; j++) sum[j] += (double)x[j];
     return;
   }
   memcpy(pairs, x, sizeof pairs);
-  memcpy(bits, x, sizeof bits);
   TIMES_LOW_HALVES(half, even, pairs, 1 << 29);
   SIMD for (int j = 0; j < half; j++) {
-    losses->sum[j] += of_bits_f64((pairs[j] & UINT64_C(0x7fffffff00000000)) >> 3);
-    losses->sum[half + j] += of_bits_f64(even[j]);
+    sum[j] += of_bits_f64((pairs[j] & UINT64_C(0x7fffffff00000000)) >> 3);
+    sum[half + j] += of_bits_f64(even[j]);
   }
-  SIMD for (int j = 0; j < FL_LANES; j++) losses->largest[j] =
-      bits[j] > losses->largest[j] ? bits[j] : losses->largest[j];
 }
 
 /* The sum of those of the first n elements, or of all, in the order of sum_of. */
-ALWAYS_INLINE double LOCAL(sum_of_losses)(int shifts, const LOCAL(losses) * losses, ptrdiff_t n) {
-  const uint32_t infinity = bits_f32(__builtin_inff());
-  double sum[FL_LANES], quarters[4];
-  uint32_t largest = 0;
-  if (!shifts) {
-    SIMD for (int j = 0; j < FL_LANES; j++) sum[j] = j < n ? losses->sum[j] : 0;
-    return LOCAL(sum_of)(sum);
+ALWAYS_INLINE double LOCAL(sum_of_losses)(int shifts, double *sum, ptrdiff_t n) {
+  double quarters[4];
+  if (n < FL_LANES) {
+    SIMD for (int j = 0; j < FL_LANES; j++) {
+      const int element = shifts ? 2 * j % FL_LANES + (j < FL_LANES / 2) : j;
+      sum[j] = element < n ? sum[j] : 0;
+    }
   }
-  SIMD_LARGEST for (int j = 0; j < FL_LANES; j++) largest =
-      losses->largest[j] > largest ? losses->largest[j] : largest;
-  if (largest >= infinity) return largest == infinity ? __builtin_inf() : __builtin_nan("");
-  SIMD for (int j = 0; j < FL_LANES / 2; j++) {
-    sum[j] = 2 * j + 1 < n ? losses->sum[j] : 0;
-    sum[j + 8] = 2 * j < n ? losses->sum[j + 8] : 0;
-  }
+  if (!shifts) return LOCAL(sum_of)(sum);
   SIMD for (int j = 0; j < 4; j++) {
     sum[j] += sum[j + 4];
     sum[j + 8] += sum[j + 12];
@@ -239,10 +229,35 @@ ALWAYS_INLINE void LOCAL(fill_up)(ptrdiff_t n, const T *x, T *lanes) {
   SIMD for (int j = 0; j < FL_LANES; j++) lanes[j] = j < n ? x[j] : first;
 }
 
-/* Runs a kernel block by block, if its results are held back on their way past the caches; and
- * apart from the others the last elements, if they fill no lanes, on copies of their operands that
- * are filled up, into results with room. */
-static NOT_INLINE int64_t LOCAL(run_in_parts)(fl_pointwise_fn *kernel, int holds, ARGUMENTS) {
+/* Adds up losses that are formed by their own kernel, for which they are numbers like others. */
+static NOT_INLINE void LOCAL(add_again)(fl_pointwise_fn *losses, ARGUMENTS) {
+  const T *y = y_true, *z = y_pred, *w = weight;
+  T terms[FL_BLOCK];
+  (void)ahead, (void)scale, (void)out0, (void)out1, (void)past;
+  for (ptrdiff_t start = 0; start < n; start += FL_BLOCK) {
+    const ptrdiff_t part = n - start < FL_BLOCK ? n - start : FL_BLOCK;
+    losses(part, &(fl_ahead){0}, seen, y + start, z + start, w, 0, params, 1, terms, NULL, 0, NULL);
+    fl_sum_add(&sums[0], w_step ? LOCAL(weighted_total)(part, terms, w + start)
+                                : LOCAL(total)(part, 0, terms));
+  }
+}
+
+/* Runs a kernel, and where its sum may not be that of the losses, theirs. */
+static NOT_INLINE int64_t LOCAL(run_surely)(fl_pointwise_fn *kernel, fl_pointwise_fn *losses,
+                                            ARGUMENTS) {
+  const fl_sum before = losses ? sums[0] : (fl_sum){0, 0};
+  const int64_t flags = kernel(PASS);
+  if (!(flags & LOCAL(unsure))) return flags;
+  sums[0] = before;
+  LOCAL(add_again)(losses, PASS);
+  return flags & ~LOCAL(unsure);
+}
+
+/* Runs a kernel block by block, if its results are held back: on their way past the caches, or
+ * since they replace operands; and apart from the others the last elements, if they fill no lanes,
+ * on copies of their operands that are filled up, into results with room. */
+static NOT_INLINE int64_t LOCAL(run_in_parts)(fl_pointwise_fn *kernel, fl_pointwise_fn *losses,
+                                              int holds, ARGUMENTS) {
   const ptrdiff_t rest = n % FL_LANES, whole = n - rest, most = holds ? FL_BLOCK : whole;
   const T *y = y_true, *z = y_pred, *w = weight;
   T filled[3][FL_LANES], result[2][FL_BLOCK], *const out[2] = {out0, out1};
@@ -251,17 +266,24 @@ static NOT_INLINE int64_t LOCAL(run_in_parts)(fl_pointwise_fn *kernel, int holds
     T *to[2];
     for (int i = 0; i < 2; i++) to[i] = out[i] && holds ? result[i] : out[i];
     part = whole - start < most ? whole - start : most;
-    flags |= kernel(part, ahead, seen | flags, y + start, z + start, w_step ? w + start : w, w_step,
-                    params, scale, to[0], to[1], past && !holds, sums);
-    for (int i = 0; i < 2; i++)
-      if (out[i] && holds) LOCAL(put_past)(part, out[i] + start, to[i]);
+    flags |= LOCAL(run_surely)(kernel, losses, part, ahead, seen | flags, y + start, z + start,
+                               w_step ? w + start : w, w_step, params, scale, to[0], to[1],
+                               past && !holds, sums);
+    for (int i = 0; i < 2; i++) {
+      if (to[i] == NULL || !holds) continue;
+      if (past)
+        LOCAL(put_past)(part, out[i] + start, to[i]);
+      else
+        memcpy(out[i] + start, to[i], (size_t)part * sizeof(T));
+    }
   }
   if (rest == 0) return flags;
   LOCAL(fill_up)(rest, y + whole, filled[0]);
   LOCAL(fill_up)(rest, z + whole, filled[1]);
   if (w_step) LOCAL(fill_up)(rest, w + whole, filled[2]);
-  flags |= kernel(rest, &(fl_ahead){0}, seen | flags, filled[0], filled[1], w_step ? filled[2] : w,
-                  w_step, params, scale, out0 ? result[0] : NULL, out1 ? result[1] : NULL, 0, sums);
+  flags |= LOCAL(run_surely)(kernel, losses, rest, &(fl_ahead){0}, seen | flags, filled[0],
+                             filled[1], w_step ? filled[2] : w, w_step, params, scale,
+                             out0 ? result[0] : NULL, out1 ? result[1] : NULL, 0, sums);
   for (int i = 0; i < 2; i++) {
     T *to = out[i] ? out[i] + whole : NULL;
     if (to) SIMD for (int j = 0; j < FL_LANES; j++) if (j < rest) to[j] = result[i][j];
@@ -341,11 +363,12 @@ EARLY(nothing, 0, )
   /* What takes no longer than the memory writes lines past the caches while it goes on. */        \
   enum { KERNEL(name, is_rare) = IS_RARE(kind), KERNEL(name, streams) = IN_LANES && (light) };     \
                                                                                                    \
-  ALWAYS_INLINE I KERNEL(name, element)(int closely, int special, T y, T z, LOCAL(early) early,    \
-                                        const T *p, T *loss_, T *grad_, T *hess_) {                \
+  ALWAYS_INLINE I KERNEL(name, element)(int closely, int shows, int special, T y, T z,             \
+                                        LOCAL(early) early, const T *p, T *loss_, T *grad_,        \
+                                        T *hess_) {                                                \
     T loss, grad, hess;                                                                            \
     I flags = 0;                                                                                   \
-    (void)p, (void)early, (void)closely, (void)special;                                            \
+    (void)p, (void)early, (void)closely, (void)shows, (void)special;                               \
     __VA_ARGS__                                                                                    \
     *loss_ = loss, *grad_ = grad, *hess_ = hess;                                                   \
     return flags;                                                                                  \
@@ -355,7 +378,8 @@ EARLY(nothing, 0, )
     I flags = 0;                                                                                   \
     SIMD_FLAGS for (ptrdiff_t i = 0; i < n; i++) {                                                 \
       T loss, grad, hess;                                                                          \
-      flags |= KERNEL(name, element)(1, 0, y[i], z[i], (LOCAL(early)){0}, p, &loss, &grad, &hess); \
+      flags |=                                                                                     \
+          KERNEL(name, element)(1, 0, 0, y[i], z[i], (LOCAL(early)){0}, p, &loss, &grad, &hess);   \
     }                                                                                              \
     return flags;                                                                                  \
   }                                                                                                \
@@ -363,13 +387,14 @@ EARLY(nothing, 0, )
   /* With gradients of cheap margin losses AVX2 has too few registers. */                          \
   ALWAYS_INLINE int KERNEL(name, shifts)(int what) {                                               \
     const int crowded = VECTOR_BYTES < 64 && kind == LOCAL(signs) && (light);                      \
-    return sizeof(T) == sizeof(float) && __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__ &&              \
-           !(what & LOCAL(weighted)) && !(crowded && what & LOCAL(want_results));                  \
+    return IN_LANES && sizeof(T) == sizeof(float) && what & LOCAL(want_sum) &&                     \
+           __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__ && !(what & LOCAL(weighted)) &&               \
+           !(crowded && what & LOCAL(want_results));                                               \
   }                                                                                                \
                                                                                                    \
   ALWAYS_INLINE void KERNEL(name, group)(                                                          \
       int what, int special, const T *y, const T *z, const T *w, const LOCAL(early_block) * early, \
-      ptrdiff_t at, const T *p, T factor, T *losses, T *grads, T *hesses, LOCAL(losses) * added,   \
+      ptrdiff_t at, const T *p, T factor, T *losses, T *grads, T *hesses, double *sum,             \
       double *w_sum, I *seen, I *other) {                                                          \
     T terms[FL_LANES];                                                                             \
     const int rates = what & (LOCAL(want_grad) | LOCAL(want_hess));                                \
@@ -379,15 +404,15 @@ EARLY(nothing, 0, )
       const T yj = margins && !special ? 2 * y[j] - 1 : y[j];                                      \
       if (margins) {                                                                               \
         if (!special) seen[j] |= SIGN_OF(y[j] * y[j] - y[j]);                                      \
-        other[j] |= SIGN_OF(y[j]) ^ SIGN_OF((T)1);                                                 \
+        other[j] |= special ? SIGN_OF(y[j]) ^ SIGN_OF((T)1) : SIGN_OF(yj);                         \
       }                                                                                            \
-      seen[j] |= KERNEL(name, element)(0, special, yj, z[j],                                       \
+      seen[j] |= KERNEL(name, element)(0, what & LOCAL(want_sum), special, yj, z[j],               \
                                        KERNEL(prelude, take)(special, early, at + j, yj, z[j], p), \
                                        p, &loss, &grad, &hess);                                    \
       const T wj = what & LOCAL(weighted) ? w[j] : 1, rate = rates ? wj * factor : 1;              \
       terms[j] = loss;                                                                             \
       if (what & LOCAL(want_sum) && what & LOCAL(weighted)) {                                      \
-        added->sum[j] += (double)wj * (double)loss;                                                \
+        sum[j] += (double)wj * (double)loss;                                                       \
         w_sum[j] += (double)wj;                                                                    \
       }                                                                                            \
       if (what & LOCAL(want_loss)) losses[j] = wj * loss;                                          \
@@ -395,7 +420,7 @@ EARLY(nothing, 0, )
       if (what & LOCAL(want_hess)) hesses[j] = rate * hess;                                        \
     }                                                                                              \
     if (what & LOCAL(want_sum) && !(what & LOCAL(weighted)))                                       \
-      LOCAL(add_losses)(KERNEL(name, shifts)(what), added, terms);                                 \
+      LOCAL(add_losses)(KERNEL(name, shifts)(what), sum, terms);                                   \
   }                                                                                                \
                                                                                                    \
   ALWAYS_INLINE LOCAL(found)                                                                       \
@@ -404,8 +429,7 @@ EARLY(nothing, 0, )
                              const T *p, T factor, T *losses, T *grads, T *hesses) {               \
     const ptrdiff_t at_once = past ? LOCAL(held) : n;                                              \
     T held[3][LOCAL(held)];                                                                        \
-    LOCAL(losses) added = {{0}, {0}};                                                              \
-    double w_sum[FL_LANES] = {0};                                                                  \
+    double sum[FL_LANES] = {0}, w_sum[FL_LANES] = {0};                                             \
     I seen[FL_LANES] = {0}, other[FL_LANES] = {0};                                                 \
     ASSUME(n > 0);                                                                                 \
     for (ptrdiff_t from = 0; from < n; from += at_once) {                                          \
@@ -422,19 +446,18 @@ EARLY(nothing, 0, )
         if (KERNEL(prelude, keeps)(special) && what & LOCAL(want_grad))                            \
           ASK_FOR(FL_LANES, grads_to + k, FL_ROWS_AHEAD, 2);                                       \
         KERNEL(name, group)(what, special, y + i, z + i, w + i, early, i, p, factor,               \
-                            losses_to + k, grads_to + k, hesses_to + k, &added, w_sum, seen,       \
-                            other);                                                                \
+                            losses_to + k, grads_to + k, hesses_to + k, sum, w_sum, seen, other);  \
       }                                                                                            \
       if (past && what & LOCAL(want_loss)) LOCAL(put_past)(part, losses + from, losses_to);        \
       if (past && what & LOCAL(want_grad)) LOCAL(put_past)(part, grads + from, grads_to);          \
       if (past && what & LOCAL(want_hess)) LOCAL(put_past)(part, hesses + from, hesses_to);        \
     }                                                                                              \
-    const double sum = LOCAL(sum_of_losses)(KERNEL(name, shifts)(what), &added, n);                \
+    const double total = LOCAL(sum_of_losses)(KERNEL(name, shifts)(what), sum, n);                 \
     SIMD for (int j = 0; j < FL_LANES; j++) w_sum[j] = j < n ? w_sum[j] : 0;                       \
     return (LOCAL(found)){                                                                         \
         .flags = LOCAL(any)(seen),                                                                 \
         .other = kind == LOCAL(signs) ? LOCAL(any)(other) : 0,                                     \
-        .sum = what & LOCAL(want_sum) ? sum : 0,                                                   \
+        .sum = what & LOCAL(want_sum) ? total : 0,                                                 \
         .w_sum = what & LOCAL(want_sum) && what & LOCAL(weighted) ? LOCAL(sum_of)(w_sum) : 0};     \
   }                                                                                                \
                                                                                                    \
@@ -443,8 +466,7 @@ EARLY(nothing, 0, )
       const LOCAL(early_block) * early, const T *p, T factor, T *losses, T *grads, T *hesses) {    \
     const int rates = what & (LOCAL(want_grad) | LOCAL(want_hess));                                \
     const int margins = kind == LOCAL(signs), sums = what & LOCAL(want_sum);                       \
-    const int keeps = sums && what & LOCAL(weighted) && rates; /* which may replace them */        \
-    T terms[FL_BLOCK], weights[FL_BLOCK];                                                          \
+    T terms[FL_BLOCK];                                                                             \
     I flags = 0, other = 0;                                                                        \
     for (ptrdiff_t from = 0; from < n; from += FL_PART) {                                          \
       const ptrdiff_t part = n - from < FL_PART ? n - from : FL_PART, stop = from + part;          \
@@ -456,26 +478,24 @@ EARLY(nothing, 0, )
         const T yi = margins && !special ? 2 * y[i] - 1 : y[i];                                    \
         if (margins) {                                                                             \
           if (!special) flags |= SIGN_OF(y[i] * y[i] - y[i]);                                      \
-          other |= SIGN_OF(y[i]) ^ SIGN_OF((T)1);                                                  \
+          other |= special ? SIGN_OF(y[i]) ^ SIGN_OF((T)1) : SIGN_OF(yi);                          \
         }                                                                                          \
-        flags |= KERNEL(name, element)(0, special, yi, z[i],                                       \
+        flags |= KERNEL(name, element)(0, sums, special, yi, z[i],                                 \
                                        KERNEL(prelude, take)(special, early, i, yi, z[i], p), p,   \
                                        &loss, &grad, &hess);                                       \
         const T wi = what & LOCAL(weighted) ? w[i] : 1, rate = rates ? wi * factor : 1;            \
         if (sums) terms[i] = loss;                                                                 \
-        if (keeps) weights[i] = wi;                                                                \
         if (what & LOCAL(want_loss)) losses[i] = wi * loss;                                        \
         if (what & LOCAL(want_grad)) grads[i] = rate * grad;                                       \
         if (what & LOCAL(want_hess)) hesses[i] = rate * hess;                                      \
       }                                                                                            \
     }                                                                                              \
-    return (LOCAL(found)){                                                                         \
-        .flags = flags,                                                                            \
-        .other = other,                                                                            \
-        .sum = !sums                    ? 0                                                        \
-               : what & LOCAL(weighted) ? LOCAL(weighted_total)(n, terms, keeps ? weights : w)     \
-                                        : LOCAL(total)(n, 0, terms),                               \
-        .w_sum = sums && what & LOCAL(weighted) ? LOCAL(total)(n, 0, keeps ? weights : w) : 0};    \
+    return (LOCAL(found)){.flags = flags,                                                          \
+                          .other = other,                                                          \
+                          .sum = !sums                    ? 0                                      \
+                                 : what & LOCAL(weighted) ? LOCAL(weighted_total)(n, terms, w)     \
+                                                          : LOCAL(total)(n, 0, terms),             \
+                          .w_sum = sums && what & LOCAL(weighted) ? LOCAL(total)(n, 0, w) : 0};    \
   }                                                                                                \
                                                                                                    \
   ALWAYS_INLINE I KERNEL(name, block)(                                                             \
@@ -491,8 +511,7 @@ EARLY(nothing, 0, )
       }                                                                                            \
     /* Of the commonest mode one loop, whether past the caches or not, takes longer in them. */    \
     const int streams = KERNEL(name, streams) && what & LOCAL(want_results);                       \
-    const int usual = kind != LOCAL(finite) || special;                                            \
-    const int two_loops = streams && usual && what == (LOCAL(want_sum) | LOCAL(want_grad));        \
+    const int two_loops = streams && what == (LOCAL(want_sum) | LOCAL(want_grad));                 \
     LOCAL(found) found;                                                                            \
     if (two_loops && past)                                                                         \
       found = KERNEL(name, in_lanes)(what, special, 1, n, ahead, y, z, w, &early, p, factor,       \
@@ -505,24 +524,29 @@ EARLY(nothing, 0, )
                                     grads, hesses);                                                \
     if (margins && special && found.other & ~SIGN_OF(-N(0))) found.flags = 1; /* not only signs */ \
     if (margins && found.flags && !checked) return LOCAL(doubt);                                   \
-    if (kind == LOCAL(finite) && special && !(found.sum - found.sum == 0)) return LOCAL(doubt);    \
     if (KERNEL(name, is_rare) && found.flags < 0 && !checked) return LOCAL(doubt);                 \
     if (what & LOCAL(want_sum)) fl_sum_add(&sums[0], found.sum);                                   \
     if (what & LOCAL(want_sum) && what & LOCAL(weighted)) fl_sum_add(&sums[1], found.w_sum);       \
-    if (checked) return 0;                                                                         \
-    if (margins) return !found.other ? 0 : special ? FL_SAW_MINUS : FL_SAW_ZERO;                   \
-    return found.flags < 0 ? KERNEL(name, check)(n, y, z, p) : 0;                                  \
+    const int checks = kind == LOCAL(finite) && what & LOCAL(want_sum);                            \
+    const int sure = KERNEL(name, shifts)(what) ? found.sum < SHIFTED_INFINITY                     \
+                     : checks                   ? found.sum - found.sum == 0                       \
+                                                : 1;                                               \
+    const I unsure = sure ? 0 : LOCAL(unsure);                                                     \
+    if (checked) return unsure;                                                                    \
+    if (margins && special) return unsure | (found.other ? FL_SAW_MINUS : 0);                      \
+    if (margins) return unsure | (found.other < 0 ? FL_SAW_ZERO : 0);                              \
+    return unsure | (found.flags < 0 ? KERNEL(name, check)(n, y, z, p) : 0);                       \
   }                                                                                                \
                                                                                                    \
   /* A block of which nothing is known, where that is rare: one loop for all modes. */             \
   static NOT_INLINE void KERNEL(name, any_block)(int what, ptrdiff_t n, const T *y, const T *z,    \
                                                  const T *w, const T *p, T factor, T *losses,      \
                                                  T *grads, T *hesses, fl_sum *sums) {              \
-    T terms[FL_BLOCK], slopes[FL_BLOCK], curvatures[FL_BLOCK], weights[FL_BLOCK];                  \
+    T terms[FL_BLOCK], slopes[FL_BLOCK], curvatures[FL_BLOCK];                                     \
     SIMD for (ptrdiff_t i = 0; i < n; i++) {                                                       \
       T loss, grad, hess;                                                                          \
       const LOCAL(early) formed = KERNEL(prelude, form)(0, y[i], z[i], p);                         \
-      (void)KERNEL(name, element)(0, 0, y[i], z[i], formed, p, &loss, &grad, &hess);               \
+      (void)KERNEL(name, element)(0, 0, 0, y[i], z[i], formed, p, &loss, &grad, &hess);            \
       terms[i] = loss, slopes[i] = grad, curvatures[i] = hess;                                     \
     }                                                                                              \
     if (what & LOCAL(want_sum) && what & LOCAL(weighted)) {                                        \
@@ -531,10 +555,9 @@ EARLY(nothing, 0, )
     } else if (what & LOCAL(want_sum)) {                                                           \
       fl_sum_add(&sums[0], LOCAL(total)(n, 0, terms));                                             \
     }                                                                                              \
-    if (losses || grads) memcpy(weights, w, (size_t)n * sizeof(T)); /* results may replace them */ \
-    if (losses) LOCAL(multiply)(n, weights, 1, terms, losses);                                     \
-    if (grads) LOCAL(multiply)(n, weights, factor, slopes, grads);                                 \
-    if (hesses) LOCAL(multiply)(n, weights, factor, curvatures, hesses);                           \
+    if (losses) LOCAL(multiply)(n, w, 1, terms, losses);                                           \
+    if (grads) LOCAL(multiply)(n, w, factor, slopes, grads);                                       \
+    if (hesses) LOCAL(multiply)(n, w, factor, curvatures, hesses);                                 \
   }                                                                                                \
                                                                                                    \
   ALWAYS_INLINE int64_t KERNEL(name, blocks)(int what, ARGUMENTS) {                                \
@@ -545,13 +568,8 @@ EARLY(nothing, 0, )
     T p[FL_MAX_PARAMS];                                                                            \
     for (int i = 0; i < FL_MAX_PARAMS; i++) p[i] = (T)params[i];                                   \
     const int margins = kind == LOCAL(signs);                                                      \
-    const int in_place = (losses && (losses == y || losses == z || losses == w)) ||                \
-                         (grads && (grads == y || grads == z || grads == w)) ||                    \
-                         (hesses && (hesses == y || hesses == z || hesses == w));                  \
-    const int shows = !in_place && what & LOCAL(want_sum), may_repeat = !in_place;                 \
     int special = margins && !(seen & FL_SAW_ZERO) && LOCAL(look_like_signs)(n, y);                \
     I flags = 0;                                                                                   \
-    (void)shows, (void)may_repeat;                                                                 \
     const int twice =                                                                              \
         KERNEL(prelude, keeps)(1) || kind == LOCAL(labels); /* by another loop first */            \
     const fl_ahead asked = twice ? LOCAL(in_next_block)(*ahead) : *ahead;                          \
@@ -559,27 +577,26 @@ EARLY(nothing, 0, )
       const ptrdiff_t length = n - start < FL_BLOCK ? n - start : FL_BLOCK;                        \
       if (!margins) special = (condition);                                                         \
       I found = LOCAL(doubt);                                                                      \
-      for (int checked = in_place; found & LOCAL(doubt); checked = 1) {                            \
+      for (int checked = 0; found & LOCAL(doubt); checked = 1) {                                   \
         I known = 0;                                                                               \
         if (checked && margins) {                                                                  \
           known = LOCAL(label_flags)(length, y);                                                   \
           special = !(known & FL_SAW_ZERO);                                                        \
         } else if (checked) {                                                                      \
-          if (!in_place) special = 0;                                                              \
           known = KERNEL(name, check)(length, y, z, p);                                            \
         }                                                                                          \
-        if (special == 2 && kind == LOCAL(labels))                                                 \
-          found = KERNEL(name, block)(what, 2, checked, length, asked, y, z, w, p, factor, losses, \
-                                      grads, hesses, past, sums);                                  \
-        else if (special)                                                                          \
-          found = KERNEL(name, block)(what, 1, checked, length, asked, y, z, w, p, factor, losses, \
-                                      grads, hesses, past, sums);                                  \
-        else if (!KERNEL(name, is_rare))                                                           \
-          found = KERNEL(name, block)(what, 0, checked, length, asked, y, z, w, p, factor, losses, \
-                                      grads, hesses, past, sums);                                  \
-        else if (checked) {                                                                        \
+        if (checked && KERNEL(name, is_rare)) {                                                    \
           KERNEL(name, any_block)(what, length, y, z, w, p, factor, losses, grads, hesses, sums);  \
           found = 0;                                                                               \
+        } else if (special == 2 && kind == LOCAL(labels)) {                                        \
+          found = KERNEL(name, block)(what, 2, checked, length, asked, y, z, w, p, factor, losses, \
+                                      grads, hesses, past, sums);                                  \
+        } else if (special) {                                                                      \
+          found = KERNEL(name, block)(what, 1, checked, length, asked, y, z, w, p, factor, losses, \
+                                      grads, hesses, past, sums);                                  \
+        } else if (!KERNEL(name, is_rare)) {                                                       \
+          found = KERNEL(name, block)(what, 0, checked, length, asked, y, z, w, p, factor, losses, \
+                                      grads, hesses, past, sums);                                  \
         }                                                                                          \
         found |= known;                                                                            \
       }                                                                                            \
@@ -593,13 +610,13 @@ EARLY(nothing, 0, )
     return flags;                                                                                  \
   }                                                                                                \
                                                                                                    \
-  DRIVER(name, sum, ALWAYS(name, LOCAL(want_sum)))                                                 \
-  DRIVER(name, wsum, ALWAYS(name, LOCAL(want_sum) | LOCAL(weighted)))                              \
-  DRIVER(name, loss, BY_WEIGHTS(name, LOCAL(want_loss)))                                           \
-  DRIVER(name, sum_grad, BY_WEIGHTS(name, LOCAL(want_sum) | LOCAL(want_grad)))                     \
-  DRIVER(name, grad, BY_WEIGHTS(name, LOCAL(want_grad)))                                           \
-  DRIVER(name, loss_grad, ALWAYS(name, LOCAL(want_loss) | LOCAL(want_grad) | LOCAL(weighted)))     \
-  DRIVER(name, grad_hess, ALWAYS(name, LOCAL(want_grad) | LOCAL(want_hess) | LOCAL(weighted)))
+  DRIVER(name, loss, BY_WEIGHTS, LOCAL(want_loss))                                                 \
+  DRIVER(name, sum, ALWAYS, LOCAL(want_sum))                                                       \
+  DRIVER(name, wsum, ALWAYS, LOCAL(want_sum) | LOCAL(weighted))                                    \
+  DRIVER(name, sum_grad, BY_WEIGHTS, LOCAL(want_sum) | LOCAL(want_grad))                           \
+  DRIVER(name, grad, BY_WEIGHTS, LOCAL(want_grad))                                                 \
+  DRIVER(name, loss_grad, ALWAYS, LOCAL(want_loss) | LOCAL(want_grad) | LOCAL(weighted))           \
+  DRIVER(name, grad_hess, ALWAYS, LOCAL(want_grad) | LOCAL(want_hess) | LOCAL(weighted))
 
 #include "losses/binary.h"
 #include "losses/regression.h"
@@ -633,5 +650,7 @@ static const fl_pointwise KERNEL(pointwise, table)[] = {
 #undef ARGUMENTS
 #undef PASS
 #undef DRIVER
+#undef REPLACES
+#undef SHIFTED_INFINITY
 #undef ALWAYS
 #undef BY_WEIGHTS

@@ -35,7 +35,7 @@ EARLY(squared_log_error, UNLESS_WIDE(special), {
   T lo = z < y ? z : y, hi = z < y ? y : z;
   early.log = REDUCE_RATIO(hi - lo, 1 + lo);
 })
-SPECIAL_LOSS_AFTER(squared_log_error, LOCAL(usual), may_repeat, {
+SPECIAL_LOSS_AFTER(squared_log_error, LOCAL(usual), 1, {
   T lo = z < y ? z : y, hi = z < y ? y : z, below = 1 + lo;
   if (special) {
     flags |= (SIGN_OF(below) - 1) | SIGN_OF(MODERATE - hi);
@@ -52,10 +52,10 @@ SPECIAL_LOSS_AFTER(squared_log_error, LOCAL(usual), may_repeat, {
 })
 
 /* r^2/2 if |r| <= delta, else delta (|r| - delta/2) */
-SPECIAL_LOSS(huber, LOCAL(finite), shows, {
+SPECIAL_LOSS(huber, LOCAL(finite), 0, {
   const T delta = p[0];
   T r = z - y, a = ABS(r), m = delta < a ? delta : a;
-  loss = !special && a == INF ? delta * ABS(z) + delta * ABS(y) : m * (a - N(0.5) * m);
+  loss = !shows && a == INF ? delta * ABS(z) + delta * ABS(y) : m * (a - N(0.5) * m);
   grad = COPYSIGN(m, r);
   hess = a <= delta ? 1 : UNLESS_NAN(a, 0);
 })
@@ -64,14 +64,15 @@ SPECIAL_LOSS(huber, LOCAL(finite), shows, {
  * small r. Beyond LARGE, h is u to working precision, and u^2 may overflow.
  *
  * For delta = 1 there is a way without divisions: h - 1, corrected by what h^2 lacks of 1 + u^2,
- * over 2 h. The smaller h - 1, the better 1/h must be known, and so ROUGH_HALF does. */
-SPECIAL_LOSS(pseudo_huber, LOCAL(as_given), p[0] == 1, {
+ * over 2 h. The smaller h - 1, the better 1/h must be known, and so ROUGH_HALF does. Where u^2
+ * overflows, that is infinite or NaN. */
+SPECIAL_LOSS(pseudo_huber, LOCAL(finite), p[0] == 1, {
   const T delta = special ? 1 : p[0];
   T r = z - y, a = ABS(r), u = special ? a : a / delta;
   T h = SQRT(1 + u * u), top = h - 1, lack = (u * u - (top + top)) - top * top;
   T near = special ? top + lack * ROUGH_HALF(h) : a * (a / (1 + h));
   T far = special ? a : a == INF ? delta * ABS(z) + delta * ABS(y) : delta * (a - delta);
-  loss = u > LARGE ? far : near;
+  loss = !(special && shows) && u > LARGE ? far : near;
   grad = u > LARGE ? COPYSIGN(delta, r) : r / h;
   hess = u > LARGE ? 0 : 1 / h * (1 / h) * (1 / h);
 })
@@ -90,10 +91,10 @@ LOSS_AFTER(log_cosh, {
   hess = sech * sech * (1 - correction);
 })
 
-SPECIAL_LOSS(quantile, LOCAL(finite), shows, {
+SPECIAL_LOSS(quantile, LOCAL(finite), 0, {
   const T q = p[0];
   T r = z - y, a = ABS(r), c = r < 0 ? q : 1 - q;
-  loss = !special && a == INF ? c * ABS(z) + c * ABS(y) : c * a;
+  loss = !shows && a == INF ? c * ABS(z) + c * ABS(y) : c * a;
   grad = a > 0 ? COPYSIGN(c, r) : r;
   hess = UNLESS_NAN(r, 0);
 })
