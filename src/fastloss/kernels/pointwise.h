@@ -27,7 +27,8 @@ enum {
   static NOT_INLINE int64_t KERNEL(name, mode)(ARGUMENTS) { return by(name, what); }            \
   static int64_t KERNEL(name, run_##mode)(ARGUMENTS) {                                          \
     fl_pointwise_fn *const losses = (what) & LOCAL(want_sum) ? KERNEL(name, loss) : NULL;       \
-    const int holds = (past && !KERNEL(name, streams)) || REPLACES(out0) || REPLACES(out1);     \
+    const int replaces = KERNEL(name, looks_again)(what) && (REPLACES(out0) || REPLACES(out1)); \
+    const int holds = replaces || (past && !KERNEL(name, streams));                             \
     return n % FL_LANES || holds ? LOCAL(run_in_parts)(KERNEL(name, mode), losses, holds, PASS) \
            : losses              ? LOCAL(run_surely)(KERNEL(name, mode), losses, PASS)          \
                                  : KERNEL(name, mode)(PASS);                                    \
@@ -254,8 +255,9 @@ static NOT_INLINE int64_t LOCAL(run_surely)(fl_pointwise_fn *kernel, fl_pointwis
 }
 
 /* Runs a kernel block by block, if its results are held back: on their way past the caches, or
- * since they replace operands; and apart from the others the last elements, if they fill no lanes,
- * on copies of their operands that are filled up, into results with room. */
+ * since they replace operands that are looked at again; and apart from the others the last
+ * elements, if they fill no lanes, on copies of their operands that are filled up, into results
+ * with room. */
 static NOT_INLINE int64_t LOCAL(run_in_parts)(fl_pointwise_fn *kernel, fl_pointwise_fn *losses,
                                               int holds, ARGUMENTS) {
   const ptrdiff_t rest = n % FL_LANES, whole = n - rest, most = holds ? FL_BLOCK : whole;
@@ -390,6 +392,12 @@ EARLY(nothing, 0, )
     return IN_LANES && sizeof(T) == sizeof(float) && what & LOCAL(want_sum) &&                     \
            __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__ && !(what & LOCAL(weighted)) &&               \
            !(crowded && what & LOCAL(want_results));                                               \
+  }                                                                                                \
+                                                                                                   \
+  /* Whether operands are looked at again once there are results. */                               \
+  ALWAYS_INLINE int KERNEL(name, looks_again)(int what) {                                          \
+    const int sure = IN_LANES && !KERNEL(name, shifts)(what) && kind != LOCAL(finite);             \
+    return !(light) || kind == LOCAL(signs) || (what & LOCAL(want_sum) && !sure);                  \
   }                                                                                                \
                                                                                                    \
   ALWAYS_INLINE void KERNEL(name, group)(                                                          \
