@@ -479,8 +479,8 @@ typedef struct {
 } block;
 
 static readers new_readers(const fl_plan *plan, ptrdiff_t n, const pointwise_scratch *buffer) {
-  readers from = {new_reader(plan, &plan->y, n, buffer->y),
-                  new_reader(plan, &plan->z, n, buffer->z)};
+  readers from = {.y = new_reader(plan, &plan->y, n, buffer->y),
+                  .z = new_reader(plan, &plan->z, n, buffer->z)};
   if (plan->weighted) from.w = new_reader(plan, &plan->w, n, buffer->w);
   return from;
 }
