@@ -67,6 +67,7 @@ def test_strides_between_are_untouched() -> None:
 
 @BOTH
 @EVERY
+@pytest.mark.usefixtures("isa")
 def test_in_place(record: Record, dtype: str) -> None:
     for shape in ((40,), (3000,), (2, 9, 30)):
         for classes in (3, 100):
@@ -128,6 +129,7 @@ def test_in_place_mean_of_huge_losses(weighted: bool) -> None:
 
 
 @pytest.mark.parametrize("record", POINTWISE, ids=lambda r: r.name)
+@pytest.mark.usefixtures("isa")
 def test_in_place_over_the_targets_and_weights(record: Record) -> None:
     s = sample(record, "float64", (2000,))
     loss = fl.get(record.name)
@@ -135,6 +137,13 @@ def test_in_place_over_the_targets_and_weights(record: Record) -> None:
     for name in ("y", "w"):
         t = s._replace(y=s.y.copy(), w=s.w.copy())
         same_bits(loss.grad(t.y, t.z, sample_weight=t.w, out=getattr(t, name)), wanted)
+    value, wanted = loss.value_and_grad(s.y, s.z, sample_weight=s.w)
+    for name in ("y", "w"):
+        t = s._replace(y=s.y.copy(), w=s.w.copy())
+        out = getattr(t, name)
+        got = loss.value_and_grad(t.y, t.z, sample_weight=t.w, out=out)
+        same_bits(got[0], value)
+        same_bits(got[1], wanted)
 
 
 @pytest.mark.parametrize("name", ["hinge", "squared_hinge", "logistic"])
