@@ -26,7 +26,7 @@ enum {
 #define DRIVER(name, mode, by, what)                                                            \
   static NOT_INLINE int64_t KERNEL(name, mode)(ARGUMENTS) { return by(name, what); }            \
   static int64_t KERNEL(name, run_##mode)(ARGUMENTS) {                                          \
-    fl_pointwise_fn *const losses = (what) & LOCAL(want_sum) ? KERNEL(name, loss) : NULL;       \
+    fl_pointwise_fn *const losses = KERNEL(name, is_unsure)(what) ? KERNEL(name, loss) : NULL;  \
     const int replaces = KERNEL(name, looks_again)(what) && (REPLACES(out0) || REPLACES(out1)); \
     const int holds = replaces || (past && !KERNEL(name, streams));                             \
     return n % FL_LANES || holds ? LOCAL(run_in_parts)(KERNEL(name, mode), losses, holds, PASS) \
@@ -394,10 +394,15 @@ EARLY(nothing, 0, )
            !(crowded && what & LOCAL(want_results));                                               \
   }                                                                                                \
                                                                                                    \
+  /* Whether a sum may not be that of the losses: run_surely. */                                   \
+  ALWAYS_INLINE int KERNEL(name, is_unsure)(int what) {                                            \
+    return KERNEL(name, shifts)(what) || (kind == LOCAL(finite) && what & LOCAL(want_sum));        \
+  }                                                                                                \
+                                                                                                   \
   /* Whether operands are looked at again once there are results. */                               \
   ALWAYS_INLINE int KERNEL(name, looks_again)(int what) {                                          \
-    const int sure = IN_LANES && !KERNEL(name, shifts)(what) && kind != LOCAL(finite);             \
-    return !(light) || kind == LOCAL(signs) || (what & LOCAL(want_sum) && !sure);                  \
+    const int adds_up_last = !IN_LANES && what & LOCAL(want_sum);                                  \
+    return !(light) || kind == LOCAL(signs) || adds_up_last || KERNEL(name, is_unsure)(what);      \
   }                                                                                                \
                                                                                                    \
   ALWAYS_INLINE void KERNEL(name, group)(                                                          \
@@ -535,10 +540,9 @@ EARLY(nothing, 0, )
     if (KERNEL(name, is_rare) && found.flags < 0 && !checked) return LOCAL(doubt);                 \
     if (what & LOCAL(want_sum)) fl_sum_add(&sums[0], found.sum);                                   \
     if (what & LOCAL(want_sum) && what & LOCAL(weighted)) fl_sum_add(&sums[1], found.w_sum);       \
-    const int checks = kind == LOCAL(finite) && what & LOCAL(want_sum);                            \
-    const int sure = KERNEL(name, shifts)(what) ? found.sum < SHIFTED_INFINITY                     \
-                     : checks                   ? found.sum - found.sum == 0                       \
-                                                : 1;                                               \
+    const int sure = KERNEL(name, shifts)(what)      ? found.sum < SHIFTED_INFINITY                \
+                     : KERNEL(name, is_unsure)(what) ? found.sum - found.sum == 0                  \
+                                                     : 1;                                          \
     const I unsure = sure ? 0 : LOCAL(unsure);                                                     \
     if (checked) return unsure;                                                                    \
     if (margins && special) return unsure | (found.other ? FL_SAW_MINUS : 0);                      \
