@@ -117,10 +117,15 @@ def rounded(x: mp.mpf, dtype: type) -> str:
 
 
 def array(name: str, coefficients: list[mp.mpf], dtype: type, comment: str) -> str:
-    """Return a macro for each coefficient of a polynomial, lowest power first."""
+    """Return a macro for each number: of a polynomial's coefficients, lowest power first."""
     lines = [f"/* {comment} */"]
     lines += [f"#define {name}{i} {rounded(c, dtype)}" for i, c in enumerate(coefficients)]
     return "\n".join(lines)
+
+
+def left_over(numbers: list[mp.mpf], dtype: type) -> list[mp.mpf]:
+    """Return by what parts of themselves the numbers are larger than rounded to the dtype."""
+    return [x / mp.mpf(float(dtype(float(x)))) - 1 for x in numbers]
 
 
 def split_ln2(name: str, bits: int, dtype: type) -> str:
@@ -140,6 +145,7 @@ def header() -> str:
     t_low, t_high = -mp.mpf(1) / 2, mp.mpf(1) / 2
     t_small, e_large = mp.mpf(9) / 16, mp.exp(-mp.mpf(3) / 2)
     z_high, z_unit = mp.mpf(1) / 25, mp.mpf(1) / 9
+    step, steps = mp.log(2) / 32, [mp.mpf(2) ** (mp.mpf(j) / 16) for j in range(16)]
 
     # What multiplies the error of each polynomial in the relative error of its function, kept
     # from vanishing at 0.
@@ -162,6 +168,16 @@ def header() -> str:
               "exp(r) = 1 + r + r^2 q(r), log(3/4) <= r <= log(3/2)"),
         array("EXP_F64_", remez(exp_rest, exp_weight, r_low, r_high, 9), np.float64,
               "the same in double"),
+        array("EXP_STEP_F32_", remez(exp_rest, exp_weight, -step, step, 1), np.float32,
+              "the same for |r| <= log(2)/32"),
+        array("EXP_STEP_F64_", remez(exp_rest, exp_weight, -step, step, 4), np.float64,
+              "the same in double"),
+        array("EXP_TABLE_F32_", steps, np.float32, "2^(j/16)"),
+        array("EXP_LEFT_F32_", left_over(steps, np.float32), np.float32,
+              "what its rounding left over, as a part of it"),
+        array("EXP_TABLE_F64_", steps, np.float64, "the same in double"),
+        array("EXP_LEFT_F64_", left_over(steps, np.float64), np.float64,
+              "what its rounding left over, as a part of it"),
         array("EXPM1_F32_", remez(expm1_rest, square_weight, r_low, r_high, 4), np.float32,
               "expm1(r) = r + r^2/2 + r^3 w(r), log(3/4) <= r <= log(3/2)"),
         array("EXPM1_F64_", remez(expm1_rest, square_weight, r_low, r_high, 9), np.float64,

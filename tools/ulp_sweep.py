@@ -1,4 +1,4 @@
-"""Measure the errors of the functions of vecmath.h, in ULPs, for each instruction set.
+"""Measure the errors of exp, log and their kin, in ULPs, for each instruction set.
 
     python tools/ulp_sweep.py                 float over every input, double over samples
     python tools/ulp_sweep.py --stride 4096   float over every 4096th input
@@ -78,6 +78,7 @@ class Function:
 FUNCTIONS = [
     Function("exp", -np.inf, np.inf, np.exp, mp.exp),
     Function("exp_nonpositive", -np.inf, 0.0, np.exp, mp.exp),
+    Function("exp_by_table", -np.inf, 0.0, np.exp, mp.exp),
     Function("expm1_nonpositive", -np.inf, 0.0, np.expm1, mp.expm1),
     Function("log", -np.inf, np.inf, np.log, mp.log),
     Function("log1p", -np.inf, np.inf, np.log1p, mp.log1p),
@@ -100,6 +101,10 @@ class Probe:
     def runs(self, level: int) -> bool:
         """Whether this processor has the instructions."""
         return bool(self.library.probe_runs(level))
+
+    def has(self, function: Function) -> bool:
+        """Whether the instruction set has this function."""
+        return hasattr(self.library, f"{function.name}_f32_array")
 
     def __call__(self, function: str, *x: Array) -> Array:
         """Return a function of arrays, a function of vecmath.h without its dtype."""
@@ -133,6 +138,11 @@ def probes(folder: str) -> dict[str, Probe]:
     )
     built = {name: Probe(name, folder) for name in names}
     return {name: probe for name, probe in built.items() if probe.runs(TARGETS[name][0])}
+
+
+def having(function: Function, probes: Mapping[str, Probe]) -> dict[str, Probe]:
+    """Return those of the instruction sets that have the function."""
+    return {name: probe for name, probe in probes.items() if probe.has(function)}
 
 
 def float_inputs(function: Function, stride: int, start: int) -> Iterator[Array]:
@@ -276,8 +286,9 @@ def main() -> int:
         for function in FUNCTIONS:
             if arguments.only not in {None, function.name}:
                 continue
-            floats = sweep_every_float(function, built, arguments.stride)
-            for isa, probe in built.items():
+            able = having(function, built)
+            floats = sweep_every_float(function, able, arguments.stride)
+            for isa, probe in able.items():
                 doubles = sweep_double(function, probe, arguments.count)
                 for dtype, (error, at) in (("float32", floats[isa]), ("float64", doubles)):
                     print(f"{function.name:18} {dtype} {isa:9} {error:.3f}  {at.hex()}", flush=True)

@@ -22,6 +22,89 @@
 #define EXP_F64_8 0x1.283de1a3699b2p-22
 #define EXP_F64_9 0x1.c6c9d2587586dp-26
 
+/* the same for |r| <= log(2)/32 */
+#define EXP_STEP_F32_0 0x1.0001bp-1f
+#define EXP_STEP_F32_1 0x1.5553ep-3f
+
+/* the same in double */
+#define EXP_STEP_F64_0 0x1.fffffffffffe6p-2
+#define EXP_STEP_F64_1 0x1.55555554c5d5fp-3
+#define EXP_STEP_F64_2 0x1.55555557edad3p-5
+#define EXP_STEP_F64_3 0x1.11121b67735fdp-7
+#define EXP_STEP_F64_4 0x1.6c1502f9ba616p-10
+
+/* 2^(j/16) */
+#define EXP_TABLE_F32_0 0x1p+0f
+#define EXP_TABLE_F32_1 0x1.0b5586p+0f
+#define EXP_TABLE_F32_2 0x1.172b84p+0f
+#define EXP_TABLE_F32_3 0x1.2387a6p+0f
+#define EXP_TABLE_F32_4 0x1.306fep+0f
+#define EXP_TABLE_F32_5 0x1.3dea64p+0f
+#define EXP_TABLE_F32_6 0x1.4bfdaep+0f
+#define EXP_TABLE_F32_7 0x1.5ab07ep+0f
+#define EXP_TABLE_F32_8 0x1.6a09e6p+0f
+#define EXP_TABLE_F32_9 0x1.7a1148p+0f
+#define EXP_TABLE_F32_10 0x1.8ace54p+0f
+#define EXP_TABLE_F32_11 0x1.9c4918p+0f
+#define EXP_TABLE_F32_12 0x1.ae89fap+0f
+#define EXP_TABLE_F32_13 0x1.c199bep+0f
+#define EXP_TABLE_F32_14 0x1.d5818ep+0f
+#define EXP_TABLE_F32_15 0x1.ea4afap+0f
+
+/* what its rounding left over, as a part of it */
+#define EXP_LEFT_F32_0 0x0p+0f
+#define EXP_LEFT_F32_1 0x1.8d96d4p-25f
+#define EXP_LEFT_F32_2 -0x1.9c0c22p-27f
+#define EXP_LEFT_F32_3 0x1.964904p-25f
+#define EXP_LEFT_F32_4 0x1.125002p-25f
+#define EXP_LEFT_F32_5 0x1.370be4p-25f
+#define EXP_LEFT_F32_6 -0x1.0a355p-25f
+#define EXP_LEFT_F32_7 -0x1.00d8acp-27f
+#define EXP_LEFT_F32_8 0x1.26055cp-26f
+#define EXP_LEFT_F32_9 -0x1.05cb44p-25f
+#define EXP_LEFT_F32_10 0x1.67a1cap-28f
+#define EXP_LEFT_F32_11 0x1.a3b5e4p-28f
+#define EXP_LEFT_F32_12 -0x1.f9c304p-27f
+#define EXP_LEFT_F32_13 -0x1.6961b4p-28f
+#define EXP_LEFT_F32_14 -0x1.a5217cp-28f
+#define EXP_LEFT_F32_15 0x1.61428ep-28f
+
+/* the same in double */
+#define EXP_TABLE_F64_0 0x1p+0
+#define EXP_TABLE_F64_1 0x1.0b5586cf9890fp+0
+#define EXP_TABLE_F64_2 0x1.172b83c7d517bp+0
+#define EXP_TABLE_F64_3 0x1.2387a6e756238p+0
+#define EXP_TABLE_F64_4 0x1.306fe0a31b715p+0
+#define EXP_TABLE_F64_5 0x1.3dea64c123422p+0
+#define EXP_TABLE_F64_6 0x1.4bfdad5362a27p+0
+#define EXP_TABLE_F64_7 0x1.5ab07dd485429p+0
+#define EXP_TABLE_F64_8 0x1.6a09e667f3bcdp+0
+#define EXP_TABLE_F64_9 0x1.7a11473eb0187p+0
+#define EXP_TABLE_F64_10 0x1.8ace5422aa0dbp+0
+#define EXP_TABLE_F64_11 0x1.9c49182a3f09p+0
+#define EXP_TABLE_F64_12 0x1.ae89f995ad3adp+0
+#define EXP_TABLE_F64_13 0x1.c199bdd85529cp+0
+#define EXP_TABLE_F64_14 0x1.d5818dcfba487p+0
+#define EXP_TABLE_F64_15 0x1.ea4afa2a490dap+0
+
+/* what its rounding left over, as a part of it */
+#define EXP_LEFT_F64_0 0x0p+0
+#define EXP_LEFT_F64_1 0x1.79aa65d837b6dp-54
+#define EXP_LEFT_F64_2 -0x1.01b15eaa59348p-55
+#define EXP_LEFT_F64_3 0x1.68efde3a8a894p-54
+#define EXP_LEFT_F64_4 0x1.34d754db0abb6p-55
+#define EXP_LEFT_F64_5 0x1.59f48a72a4c6dp-55
+#define EXP_LEFT_F64_6 0x1.690cebb7aafbp-56
+#define EXP_LEFT_F64_7 0x1.063e1e21c5409p-54
+#define EXP_LEFT_F64_8 -0x1.3b3efbf5e2228p-54
+#define EXP_LEFT_F64_9 -0x1.b32dcb94da51dp-56
+#define EXP_LEFT_F64_10 0x1.db72fc1f0eab4p-55
+#define EXP_LEFT_F64_11 0x1.1affc2b91ce27p-56
+#define EXP_LEFT_F64_12 0x1.c1a7792cb3387p-55
+#define EXP_LEFT_F64_13 0x1.36eae30af0cb3p-56
+#define EXP_LEFT_F64_14 0x1.4a385a63d07a7p-56
+#define EXP_LEFT_F64_15 -0x1.ff7128fd391fp-55
+
 /* expm1(r) = r + r^2/2 + r^3 w(r), log(3/4) <= r <= log(3/2) */
 #define EXPM1_F32_0 0x1.55555ap-3f
 #define EXPM1_F32_1 0x1.555526p-5f

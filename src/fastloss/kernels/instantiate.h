@@ -89,7 +89,21 @@
 #define N(x) ((T)(x))
 #define EXP(x) FN(exp)(x)
 #define EXP_NONPOSITIVE(x) FN(exp_nonpositive)(x)
-#define EXPM1_NONPOSITIVE(x) FN(expm1_nonpositive)(x)
+/* to[j] = exp(x), or expm1(x), for FL_LANES numbers x, which depend on j, and none of which is
+ * positive */
+#define OF_LANES(f, to, j, x) SIMD for (size_t j = 0; j < FL_LANES; j++)(to)[j] = f(x)
+#if VECTOR_BYTES == 64
+#define EXP_OF_LANES(to, j, x)                                         \
+  do {                                                                 \
+    T x_[FL_LANES];                                                    \
+    OF_LANES(, x_, j, x);                                              \
+    for (size_t i_ = 0; i_ < FL_LANES; i_ += VECTOR_BYTES / sizeof(T)) \
+      FN(exp_by_table)(x_ + i_, (to) + i_);                            \
+  } while (0)
+#else
+#define EXP_OF_LANES(to, j, x) OF_LANES(EXP_NONPOSITIVE, to, j, x)
+#endif
+#define EXPM1_OF_LANES(to, j, x) OF_LANES(FN(expm1_nonpositive), to, j, x)
 #define LOG(x) FN(log)(x)
 #define LOG1P(x) FN(log1p)(x)
 #define LOG1P_UNIT(x) FN(log1p_unit)(x)

@@ -16,6 +16,7 @@
 #endif
 #define VECMATH_FMA 1
 #define VECMATH_CONVERTS_64 1
+#include "exptable.h"
 #include "readers.h"
 #include "vecmath.h"
 

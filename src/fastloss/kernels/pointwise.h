@@ -295,10 +295,10 @@ static NOT_INLINE int64_t LOCAL(run_in_parts)(fl_pointwise_fn *kernel, fl_pointw
 
 /* What is formed of an element early, by a loop of its own for a block at a time: of two short
  * loops a processor overlaps more of the iterations than of a long one. `keeps` tells what the
- * first keeps for the second: AN_EXPONENTIAL, or how many logarithms, reduced. Where that is
- * nothing, there is one loop. */
+ * first keeps for the second: as e, exp or expm1 of the exponent; or how many logarithms, reduced.
+ * Where that is nothing, there is one loop. */
 typedef struct {
-  T e;
+  T exponent, e;
   REDUCED log, log_c;
 } LOCAL(early);
 
@@ -307,19 +307,19 @@ typedef struct {
 } LOCAL(early_block);
 
 #define AN_EXPONENTIAL -1
+#define AN_EXPM1 -2
 /* Vectors of AVX-512 gain less by it, and lose more where operands come from the memory, as the
  * loops read them by turns. */
 #define UNLESS_WIDE(logarithms) (VECTOR_BYTES < 64 ? (logarithms) : 0)
 
 ALWAYS_INLINE void LOCAL(keep)(int keeps, LOCAL(early) early, LOCAL(early_block) * to, size_t i) {
-  if (keeps != 0) to->of[0][i] = keeps == AN_EXPONENTIAL ? early.e : early.log.k;
-  if (keeps >= 1) to->of[1][i] = early.log.f;
+  to->of[0][i] = early.log.k, to->of[1][i] = early.log.f;
   if (keeps == 2) to->of[2][i] = early.log_c.k, to->of[3][i] = early.log_c.f;
 }
 
 ALWAYS_INLINE LOCAL(early) LOCAL(kept)(int keeps, const LOCAL(early_block) * from, ptrdiff_t i) {
   LOCAL(early) early = {0};
-  if (keeps == AN_EXPONENTIAL) early.e = from->of[0][i];
+  if (keeps < 0) early.e = from->of[0][i];
   if (keeps >= 1) early.log = REDUCED_AGAIN(from->of[0][i], from->of[1][i]);
   if (keeps == 2) early.log_c = REDUCED_AGAIN(from->of[2][i], from->of[3][i]);
   return early;
@@ -518,7 +518,15 @@ EARLY(nothing, 0, )
     const int keeps = KERNEL(prelude, keeps)(special);                                             \
     const size_t whole = ((size_t)n + FL_LANES - 1) / FL_LANES * FL_LANES;                         \
     LOCAL(early_block) early;                                                                      \
-    if (keeps) SIMD for (size_t i = 0; i < whole; i++) {                                           \
+    for (size_t i = 0; keeps < 0 && i < whole; i += FL_LANES) {                                    \
+      T *const e = early.of[0] + i;                                                                \
+      const T *yi = y + i, *zi = z + i;                                                            \
+      if (keeps == AN_EXPONENTIAL)                                                                 \
+        EXP_OF_LANES(e, j, KERNEL(prelude, form)(special, yi[j], zi[j], p).exponent);              \
+      else                                                                                         \
+        EXPM1_OF_LANES(e, j, KERNEL(prelude, form)(special, yi[j], zi[j], p).exponent);            \
+    }                                                                                              \
+    if (keeps > 0) SIMD for (size_t i = 0; i < whole; i++) {                                       \
         const T yi = margins && !special ? 2 * y[i] - 1 : y[i];                                    \
         LOCAL(keep)(keeps, KERNEL(prelude, form)(special, yi, z[i], p), &early, i);                \
       }                                                                                            \
@@ -647,6 +655,7 @@ static const fl_pointwise KERNEL(pointwise, table)[] = {
 #undef KERNELS
 #undef EARLY
 #undef AN_EXPONENTIAL
+#undef AN_EXPM1
 #undef UNLESS_WIDE
 #undef LOSS
 #undef LOSS_AFTER

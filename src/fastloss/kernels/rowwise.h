@@ -297,9 +297,18 @@ static NOT_INLINE I KERNEL(softmax, check_along)(const fl_tile *tile) {
   return LOCAL(check_along)(FL_DENSE, 1, tile);
 }
 
-/* Where a score is infinite, infinity - infinity would be NaN. */
-ALWAYS_INLINE T KERNEL(softmax, exponential)(int infinite, T z, T max) {
-  return EXP_NONPOSITIVE(infinite && z == max ? 0 : z - max);
+/* What exponentials are formed of. Where a score is infinite, infinity - infinity would be NaN. */
+ALWAYS_INLINE T KERNEL(softmax, exponent)(int infinite, T z, T max) {
+  return infinite && z == max ? 0 : z - max;
+}
+
+/* Exponentials of FL_LANES scores of as many rows, and of one row. */
+ALWAYS_INLINE void KERNEL(softmax, exponentials)(int infinite, const T *z, const T *max, T *e) {
+  EXP_OF_LANES(e, r, KERNEL(softmax, exponent)(infinite, z[r], max[r]));
+}
+
+ALWAYS_INLINE void KERNEL(softmax, exponentials_in_row)(int infinite, const T *z, T max, T *e) {
+  EXP_OF_LANES(e, j, KERNEL(softmax, exponent)(infinite, z[j], max));
 }
 
 static void KERNEL(softmax, again_along)(fl_tile *tile) {
@@ -307,11 +316,8 @@ static void KERNEL(softmax, again_along)(fl_tile *tile) {
     const LOCAL(row) z_row = LOCAL(row_of)(tile, &tile->z, i);
     const T max = ((const T *)tile->max)[tile->row + i];
     T *row = (T *)tile->e + i * tile->e_step;
-    for (ptrdiff_t first = 0; first < tile->classes; first += FL_LANES) {
-      const T *z = LOCAL(vector)(z_row, first);
-      T *e = row + first;
-      SIMD for (int j = 0; j < FL_LANES; j++) e[j] = KERNEL(softmax, exponential)(1, z[j], max);
-    }
+    for (ptrdiff_t first = 0; first < tile->classes; first += FL_LANES)
+      KERNEL(softmax, exponentials_in_row)(1, LOCAL(vector)(z_row, first), max, row + first);
   }
 }
 
@@ -362,25 +368,29 @@ ALWAYS_INLINE void KERNEL(softmax, sparse_across)(int kept, fl_tile *tile) {
   const int compares = VECTOR_BYTES >= FL_LANES * sizeof(T) && tile->all_classes <= FL_LANES &&
                        !tile->weighs_classes;
   T z[FL_MAX_ROWS], e[FL_MAX_ROWS], weight[FL_MAX_ROWS];
+  I inside[FL_MAX_ROWS];
   if (compares) {
     const I *label = tile->label, first = (I)tile->first,
             last = (I)(tile->first + tile->classes - 1);
     KERNEL(softmax, own_scores)(tile, z);
     SIMD for (ptrdiff_t r = 0; r < tile->rows; r++) {
-      const int inside = (label[r] >= first) & (label[r] <= last);
-      const T own = KERNEL(softmax, exponential)(1, z[r], max[r]);
-      e[r] = inside ? own : 0;
-      weight[r] = inside ? 1 : 0;
+      inside[r] = (label[r] >= first) & (label[r] <= last);
+      weight[r] = inside[r] ? 1 : 0;
     }
   }
   for (ptrdiff_t r = 0; r < tile->rows && !compares; r++) {
-    int inside;
-    const ptrdiff_t k = LOCAL(place_of)(tile, r, &inside);
+    int here;
+    const ptrdiff_t k = LOCAL(place_of)(tile, r, &here);
     z[r] = planes[k * tile->z.step + r];
-    const T own =
-        kept ? exponentials[k * tile->rows + r] : KERNEL(softmax, exponential)(1, z[r], max[r]);
-    e[r] = inside ? own : 0;
-    weight[r] = inside ? class_weight[k] : 0;
+    inside[r] = here;
+    weight[r] = here ? class_weight[k] : 0;
+    const T own = kept ? exponentials[k * tile->rows + r] : 0;
+    e[r] = here ? own : 0;
+  }
+  for (ptrdiff_t from = 0; from < tile->rows && (!kept || compares); from += FL_LANES) {
+    T own[FL_LANES];
+    KERNEL(softmax, exponentials)(1, z + from, max + from, own);
+    SIMD for (int r = 0; r < FL_LANES; r++) e[from + r] = inside[from + r] ? own[r] : 0;
   }
   KERNEL(softmax, sparse_terms)(tile, 0, tile->rows, z, e, weight);
 }
@@ -405,7 +415,7 @@ ALWAYS_INLINE void KERNEL(softmax, sparse_along)(fl_tile *tile) {
 ALWAYS_INLINE void KERNEL(softmax, exponentials_across)(int infinite, const fl_tile *tile,
                                                         ptrdiff_t from, T (*terms)[FL_LANES],
                                                         T *tops) {
-  T max[FL_LANES];
+  T max[FL_LANES], exponential[FL_LANES];
   COUNT found[FL_LANES];
   const T *z = (const T *)tile->z.body + from;
   T *e = (T *)tile->e + from;
@@ -416,12 +426,12 @@ ALWAYS_INLINE void KERNEL(softmax, exponentials_across)(int infinite, const fl_t
   ASSUME(tile->classes > 0);
   for (ptrdiff_t k = 0; k < tile->classes; k++, z += tile->z.step, e += tile->rows) {
     LOCAL(prefetch_ahead)(tile, &tile->z, k, from);
+    KERNEL(softmax, exponentials)(infinite, z, max, exponential);
     SIMD for (int r = 0; r < FL_LANES; r++) {
-      const T exponential = KERNEL(softmax, exponential)(infinite, z[r], max[r]);
       const int is_top = z[r] == max[r];
-      e[r] = exponential;
+      e[r] = exponential[r];
       found[r] += is_top ? 1 : 0;
-      terms[k][r] = BUT_FOR_TOP(is_top, exponential);
+      terms[k][r] = BUT_FOR_TOP(is_top, exponential[r]);
     }
   }
   SIMD for (int r = 0; r < FL_LANES; r++) tops[r] += LOCAL(number)(found[r]);
@@ -430,12 +440,13 @@ ALWAYS_INLINE void KERNEL(softmax, exponentials_across)(int infinite, const fl_t
 /* The same for a vector of a row. */
 ALWAYS_INLINE void KERNEL(softmax, exponentials_of)(int infinite, size_t turn, const T *z, T max,
                                                     T *e, T (*sums)[FL_LANES], COUNT *tops) {
+  T exponential[FL_LANES];
+  KERNEL(softmax, exponentials_in_row)(infinite, z, max, exponential);
   SIMD for (int j = 0; j < FL_LANES; j++) {
     const int is_top = z[j] == max;
-    const T exponential = KERNEL(softmax, exponential)(infinite, z[j], max);
-    e[j] = exponential;
+    e[j] = exponential[j];
     tops[j] += is_top ? 1 : 0;
-    ADD_IN_TURN(sums, turn, j, BUT_FOR_TOP(is_top, exponential));
+    ADD_IN_TURN(sums, turn, j, BUT_FOR_TOP(is_top, exponential[j]));
   }
 }
 
@@ -534,7 +545,7 @@ ALWAYS_INLINE void KERNEL(softmax, targets_across)(int kind, const fl_tile *tile
  * FL_SUMS apart. */
 ALWAYS_INLINE void KERNEL(softmax, sums_of_lanes)(int infinite, const fl_tile *tile, ptrdiff_t from,
                                                   ptrdiff_t n, const T *z, T *sums) {
-  T *tops = (T *)tile->tops + from, max[FL_LANES], sum[FL_LANES], found[FL_LANES];
+  T *tops = (T *)tile->tops + from, max[FL_LANES], sum[FL_LANES], found[FL_LANES], e[FL_LANES];
   SIMD for (int r = 0; r < FL_LANES; r++) {
     max[r] = ((const T *)tile->max)[from + r];
     found[r] = tops[r];
@@ -542,10 +553,11 @@ ALWAYS_INLINE void KERNEL(softmax, sums_of_lanes)(int infinite, const fl_tile *t
   }
   for (ptrdiff_t k = 0; k < n; k++, z += FL_SUMS * tile->z.step) {
     LOCAL(prefetch)(z, tile->z.ahead);
+    KERNEL(softmax, exponentials)(infinite, z, max, e);
     SIMD for (int r = 0; r < FL_LANES; r++) {
       const T top = z[r] == max[r] ? 1 : 0;
       found[r] += top;
-      sum[r] += KERNEL(softmax, exponential)(infinite, z[r], max[r]) - top;
+      sum[r] += e[r] - top;
     }
   }
   SIMD for (int r = 0; r < FL_LANES; r++) tops[r] = found[r], sums[r] = sum[r];
@@ -753,8 +765,7 @@ ALWAYS_INLINE void KERNEL(softmax, derive_planes)(int kind, fl_tile *tile) {
       if (HAS_Y(kind)) LOCAL(prefetch)(y + from, LOCAL(to_classes_ahead)(&tile->y));
       if (!tile->grad.past) LOCAL(prefetch)(grad + from, LOCAL(to_classes_ahead)(&tile->grad));
       T e[FL_LANES];
-      SIMD for (int j = 0; j < FL_LANES; j++) e[j] =
-          KERNEL(softmax, exponential)(1, z[from + j], max[from + j]);
+      KERNEL(softmax, exponentials)(1, z + from, max + from, e);
       KERNEL(softmax, derivatives)(kind, tile, k, from, e, others + from, self + from);
     }
   }

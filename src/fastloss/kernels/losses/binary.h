@@ -38,7 +38,7 @@ SPECIAL_LOSS_AFTER(binary_cross_entropy, LOCAL(labels), KIND_OF_LABELS, {
  *   c = 1 - y if z >= 0 else pos_weight y
  * the loss is c |z| + (1 - y + pos_weight y) log1p(e), and a right answer of infinite confidence
  * has c = 0. */
-EARLY(sigmoid_cross_entropy, AN_EXPONENTIAL, { early.e = EXP_NONPOSITIVE(-ABS(z)); })
+EARLY(sigmoid_cross_entropy, AN_EXPONENTIAL, { early.exponent = -ABS(z); })
 SPECIAL_LOSS_AFTER(sigmoid_cross_entropy, LOCAL(as_given), p[0] == 1 && p[1] == 0, {
   const T e = early.e, pos_weight = special ? 1 : p[0], smoothing = special ? 0 : p[1];
   CHECK_UNIT(FL_BAD_TRUE, y);
@@ -50,7 +50,7 @@ SPECIAL_LOSS_AFTER(sigmoid_cross_entropy, LOCAL(as_given), p[0] == 1 && p[1] == 
 })
 
 /* The margin losses see the sign y of the label; the margin is y z, as large as z. */
-EARLY(logistic, AN_EXPONENTIAL, { early.e = EXP_NONPOSITIVE(-ABS(z)); })
+EARLY(logistic, AN_EXPONENTIAL, { early.exponent = -ABS(z); })
 MARGIN_LOSS_AFTER(logistic, {
   const T e = early.e, zero = p[0];
   T m = y * z;

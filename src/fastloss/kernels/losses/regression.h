@@ -80,9 +80,9 @@ SPECIAL_LOSS(pseudo_huber, LOCAL(finite), p[0] == 1, {
 /* With e = exp(-|r|) and m = 1 - e, tanh |r| = m (1 + e) / (1 + e^2) keeps its digits for small r.
  * The Hessian alone needs all digits of a small e, and falls so fast that the rounding error of r
  * counts (Knuth's TwoSum): sech^2(r + d) is sech^2(r) (1 - 2 d tanh r) to first order. */
-EARLY(log_cosh, AN_EXPONENTIAL, { early.e = -EXPM1_NONPOSITIVE(-ABS(z - y)); })
+EARLY(log_cosh, AN_EXPM1, { early.exponent = -ABS(z - y); })
 LOSS_AFTER(log_cosh, {
-  T r = z - y, a = ABS(r), m = early.e, e = 1 - m, e2 = e * e;
+  T r = z - y, a = ABS(r), m = -early.e, e = 1 - m, e2 = e * e;
   loss = LOG_COSH(a, e2);
   grad = COPYSIGN(m * (1 + e) / (1 + e2), r);
   T exact = EXP_NONPOSITIVE(-a), sech = 2 * exact / (1 + exact * exact);
