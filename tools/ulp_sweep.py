@@ -271,6 +271,17 @@ def sweep_double(function: Function, probe: Probe, count: int) -> Worst:
     )
 
 
+def sweep(
+    function: Function, probes: Mapping[str, Probe], stride: int = 1, count: int = COUNT
+) -> dict[str, Errors]:
+    """Return the largest errors of both dtypes, for the instruction sets that have the function."""
+    able = having(function, probes)
+    return {
+        "float32": sweep_every_float(function, able, stride),
+        "float64": {isa: sweep_double(function, probe, count) for isa, probe in able.items()},
+    }
+
+
 def main() -> int:
     """Print the errors; return 1 if one of them is above 1 ULP."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
@@ -286,11 +297,9 @@ def main() -> int:
         for function in FUNCTIONS:
             if arguments.only not in {None, function.name}:
                 continue
-            able = having(function, built)
-            floats = sweep_every_float(function, able, arguments.stride)
-            for isa, probe in able.items():
-                doubles = sweep_double(function, probe, arguments.count)
-                for dtype, (error, at) in (("float32", floats[isa]), ("float64", doubles)):
+            errors = sweep(function, built, arguments.stride, arguments.count)
+            for dtype, worst in errors.items():
+                for isa, (error, at) in worst.items():
                     print(f"{function.name:18} {dtype} {isa:9} {error:.3f}  {at.hex()}", flush=True)
                     largest = max(largest, error)
     return int(largest > 1)

@@ -85,15 +85,16 @@ def vecmath() -> tuple[str, list[str]]:
     with tempfile.TemporaryDirectory() as folder:
         probes = ulp_sweep.probes(folder)
         for function in ulp_sweep.FUNCTIONS:
-            floats = ulp_sweep.sweep_every_float(function, probes)
-            doubles = {
-                name: ulp_sweep.sweep_double(function, probe, ulp_sweep.COUNT)
-                for name, probe in probes.items()
-            }
+            errors = ulp_sweep.sweep(function, probes)
             domain = f"[{function.low:g}, {function.high:g}]"
-            found = (*floats.values(), *doubles.values())
-            rows.append([f"`{function.name}`", domain, *(f"{e:.3f}" for e, _ in found)])
-            broken += [f"{function.name} at {at}: {e} ULP" for e, at in found if e > ELEMENTARY]
+            found = [errors[dtype].get(isa) for dtype in losses.DTYPES for isa in probes]
+            texts = ("" if worst is None else f"{worst.error:.3f}" for worst in found)
+            rows.append([f"`{function.name}`", domain, *texts])
+            broken += [
+                f"{function.name} at {worst.at}: {worst.error} ULP"
+                for worst in found
+                if worst is not None and worst.error > ELEMENTARY
+            ]
     head = ["function", "domain", *(f"{d}, {isa}" for d in losses.DTYPES for isa in probes)]
     return "\n".join([machine(["numpy", "mpmath"]), table(head, rows)]), broken
 
