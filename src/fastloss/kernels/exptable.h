@@ -1,6 +1,7 @@
 /* exp of a vector of 512 bits, whose registers hold tables: x = (n + j/16) ln 2 + r, and
- * exp(x) = 2^n 2^(j/16) exp(r), where r is so small that a short polynomial does. Gathered from the
- * memory, tables would take longer than the terms that they spare. Of numbers x <= 0; NaN stays.
+ * exp(x) = 2^n 2^(j/16) exp(r), where r is so small that a short polynomial does. 2^(j/16) is a
+ * number of one table, `power`, and `left` of another what its rounding left over, as a part of it.
+ * Smaller vectors have no permutation of so many numbers. Of numbers x <= 0; NaN stays.
  *
  * Rounding to a multiple of 1/16 leaves j in the low bits, which alone a permutation looks at. */
 #ifndef FASTLOSS_EXPTABLE_H
@@ -29,11 +30,11 @@ VECMATH void exp_by_table_f32(const float *x_, float *to) {
   _mm512_storeu_ps(to, _mm512_scalef_ps(_mm512_fmadd_ps(power, p, power), k));
 }
 
-/* Of 8 doubles. */
 VECMATH __m512d sixteen_f64(const double *table, __m512i j) {
   return _mm512_permutex2var_pd(_mm512_loadu_pd(table), j, _mm512_loadu_pd(table + 8));
 }
 
+/* Of 8 doubles. */
 VECMATH void exp_by_table_f64(const double *x_, double *to) {
   const double table[] = SIXTEEN(EXP_TABLE_F64_), left_over[] = SIXTEEN(EXP_LEFT_F64_);
   const __m512d round = _mm512_set1_pd(ROUND_F64 / 16), high = _mm512_set1_pd(LN2_F64_HI);
