@@ -23,21 +23,21 @@
     _Pragma("omp simd") for (size_t i = 0; i < n; i++) y[i] = name(a[i], b[i]);          \
   }
 
+#if defined(__AVX512F__)
 /* Vectors at a time, the last one filled up. */
-#define IN_VECTORS(name, T, of_vector)                  \
+#define IN_VECTORS(name, T)                             \
   void name##_array(size_t n, const T *x, T *y) {       \
     for (size_t i = 0; i < n; i += 64 / sizeof(T)) {    \
       const size_t left = (n - i) * sizeof(T);          \
       T from[64 / sizeof(T)] = {0}, to[64 / sizeof(T)]; \
       memcpy(from, x + i, left < 64 ? left : 64);       \
-      of_vector(from, to);                              \
+      name(from, to);                                   \
       memcpy(y + i, to, left < 64 ? left : 64);         \
     }                                                   \
   }
 
-#if defined(__AVX512F__)
-IN_VECTORS(exp_by_table_f32, float, exp_by_table_f32)
-IN_VECTORS(exp_by_table_f64, double, exp_by_table_f64)
+IN_VECTORS(exp_by_table_f32, float)
+IN_VECTORS(exp_by_table_f64, double)
 #endif
 
 /* Logarithms in two steps, as one. */

@@ -520,11 +520,10 @@ EARLY(nothing, 0, )
     LOCAL(early_block) early;                                                                      \
     for (size_t i = 0; keeps < 0 && i < whole; i += FL_LANES) {                                    \
       T *const e = early.of[0] + i;                                                                \
-      const T *yi = y + i, *zi = z + i;                                                            \
       if (keeps == AN_EXPONENTIAL)                                                                 \
-        EXP_OF_LANES(e, j, KERNEL(prelude, form)(special, yi[j], zi[j], p).exponent);              \
+        EXP_OF_LANES(e, j, KERNEL(prelude, form)(special, y[i + j], z[i + j], p).exponent);        \
       else                                                                                         \
-        EXPM1_OF_LANES(e, j, KERNEL(prelude, form)(special, yi[j], zi[j], p).exponent);            \
+        EXPM1_OF_LANES(e, j, KERNEL(prelude, form)(special, y[i + j], z[i + j], p).exponent);      \
     }                                                                                              \
     if (keeps > 0) SIMD for (size_t i = 0; i < whole; i++) {                                       \
         const T yi = margins && !special ? 2 * y[i] - 1 : y[i];                                    \
