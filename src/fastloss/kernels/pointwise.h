@@ -386,6 +386,15 @@ EARLY(nothing, 0, )
     return flags;                                                                                  \
   }                                                                                                \
                                                                                                    \
+  /* A target as the formula sees it: of a margin loss, a sign. */                                 \
+  ALWAYS_INLINE T KERNEL(name, target)(int special, T y) {                                         \
+    return kind == LOCAL(signs) && !special ? 2 * y - 1 : y;                                       \
+  }                                                                                                \
+                                                                                                   \
+  ALWAYS_INLINE LOCAL(early) KERNEL(name, early)(int special, T y, T z, const T *p) {              \
+    return KERNEL(prelude, form)(special, KERNEL(name, target)(special, y), z, p);                 \
+  }                                                                                                \
+                                                                                                   \
   /* With gradients of cheap margin losses AVX2 has too few registers. */                          \
   ALWAYS_INLINE int KERNEL(name, shifts)(int what) {                                               \
     const int crowded = VECTOR_BYTES < 64 && kind == LOCAL(signs) && (light);                      \
@@ -414,7 +423,7 @@ EARLY(nothing, 0, )
     const int margins = kind == LOCAL(signs);                                                      \
     SIMD for (int j = 0; j < FL_LANES; j++) {                                                      \
       T loss, grad, hess;                                                                          \
-      const T yj = margins && !special ? 2 * y[j] - 1 : y[j];                                      \
+      const T yj = KERNEL(name, target)(special, y[j]);                                            \
       if (margins) {                                                                               \
         if (!special) seen[j] |= SIGN_OF(y[j] * y[j] - y[j]);                                      \
         other[j] |= special ? SIGN_OF(y[j]) ^ SIGN_OF((T)1) : SIGN_OF(yj);                         \
@@ -488,7 +497,7 @@ EARLY(nothing, 0, )
       if (what & LOCAL(weighted)) LOCAL(fetch_part)(part, w + from, ahead.w);                      \
       SIMD_BOTH for (ptrdiff_t i = from; i < stop; i++) {                                          \
         T loss, grad, hess;                                                                        \
-        const T yi = margins && !special ? 2 * y[i] - 1 : y[i];                                    \
+        const T yi = KERNEL(name, target)(special, y[i]);                                          \
         if (margins) {                                                                             \
           if (!special) flags |= SIGN_OF(y[i] * y[i] - y[i]);                                      \
           other |= special ? SIGN_OF(y[i]) ^ SIGN_OF((T)1) : SIGN_OF(yi);                          \
@@ -521,14 +530,13 @@ EARLY(nothing, 0, )
     for (size_t i = 0; keeps < 0 && i < whole; i += FL_LANES) {                                    \
       T *const e = early.of[0] + i;                                                                \
       if (keeps == AN_EXPONENTIAL)                                                                 \
-        EXP_OF_LANES(e, j, KERNEL(prelude, form)(special, y[i + j], z[i + j], p).exponent);        \
+        EXP_OF_LANES(e, j, KERNEL(name, early)(special, y[i + j], z[i + j], p).exponent);          \
       else                                                                                         \
-        EXPM1_OF_LANES(e, j, KERNEL(prelude, form)(special, y[i + j], z[i + j], p).exponent);      \
+        EXPM1_OF_LANES(e, j, KERNEL(name, early)(special, y[i + j], z[i + j], p).exponent);        \
     }                                                                                              \
-    if (keeps > 0) SIMD for (size_t i = 0; i < whole; i++) {                                       \
-        const T yi = margins && !special ? 2 * y[i] - 1 : y[i];                                    \
-        LOCAL(keep)(keeps, KERNEL(prelude, form)(special, yi, z[i], p), &early, i);                \
-      }                                                                                            \
+    if (keeps > 0)                                                                                 \
+      SIMD for (size_t i = 0; i < whole; i++)                                                      \
+          LOCAL(keep)(keeps, KERNEL(name, early)(special, y[i], z[i], p), &early, i);              \
     /* Of the commonest mode one loop, whether past the caches or not, takes longer in them. */    \
     const int streams = KERNEL(name, streams) && what & LOCAL(want_results);                       \
     const int two_loops = streams && what == (LOCAL(want_sum) | LOCAL(want_grad));                 \
