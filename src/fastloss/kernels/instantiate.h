@@ -111,6 +111,7 @@
 #define LOG_UNIT(x, one) FN(log_unit)(x, one)
 #define LOG_NORMAL(x) FN(log_normal)(x)
 #define LOG_SUM_NORMAL(x, one) FN(log_sum_normal)(x, one)
+#define MULTIPLY_ADD(a, b, c) FN(multiply_add)(a, b, c)
 #define ROUGH_HALF(x) FN(rough_half)(x) /* of 1 / x */
 #define LOG1P_RATIO(numerator, denominator) FN(log1p_ratio)(numerator, denominator)
 #define REDUCED FN(reduced)

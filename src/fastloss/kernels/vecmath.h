@@ -468,6 +468,24 @@ VECMATH reduced_f64 reduce_ratio_f64(double numerator, double denominator) {
   return reduce_sum_f64(numerator / denominator, 1);
 }
 
+/* a b + c, fused wherever products are. Where a sum has two products, and x + x is one to gcc, or
+ * two sums share one, gcc fuses now this and now that, and one loss would have several values. */
+VECMATH float multiply_add_f32(float a, float b, float c) {
+#if VECMATH_FMA
+  return __builtin_fmaf(a, b, c);
+#else
+  return a * b + c;
+#endif
+}
+
+VECMATH double multiply_add_f64(double a, double b, double c) {
+#if VECMATH_FMA
+  return __builtin_fma(a, b, c);
+#else
+  return a * b + c;
+#endif
+}
+
 /* 1/(2 x) and up to an eighth more, for x from 1 to 2^100 (2^1000), and 1/(2 x) itself for powers
  * of two: the bits of a number are about its logarithm. Next to 1 it is off by half of x - 1. */
 VECMATH float rough_half_f32(float x) {

@@ -69,7 +69,7 @@ SPECIAL_LOSS(huber, LOCAL(finite), 0, {
 SPECIAL_LOSS(pseudo_huber, LOCAL(finite), p[0] == 1, {
   const T delta = special ? 1 : p[0];
   T r = z - y, a = ABS(r), u = special ? a : a / delta;
-  T h = SQRT(1 + u * u), top = h - 1, lack = (u * u - (top + top)) - top * top;
+  T h = SQRT(1 + u * u), top = h - 1, lack = MULTIPLY_ADD(u, u, -(top + top)) - top * top;
   T near = special ? top + lack * ROUGH_HALF(h) : a * (a / (1 + h));
   T far = special ? a : a == INF ? delta * ABS(z) + delta * ABS(y) : delta * (a - delta);
   loss = !(special && shows) && u > LARGE ? far : near;
