@@ -416,6 +416,24 @@ def test_one_row(record: Record) -> None:
     assert fl.get(record.name)(s.y, s.z, reduction="none").shape == ()
 
 
+@pytest.mark.parametrize("classes", [33, 1000, 5000])
+@pytest.mark.parametrize("dtype", DTYPES)
+@BY_ROW
+def test_a_row_has_the_bits_that_it_has_among_others(
+    record: Record, classes: int, dtype: str
+) -> None:
+    """A single row, and one that is repeated, in any layout."""
+    s = sample(record, dtype, (3,), classes=classes)
+    loss = fl.get(record.name)
+    losses, grads = loss.value_and_grad(s.y, s.z, reduction="none")
+    for layout in (np.ascontiguousarray, strided, backwards, swapped):
+        for rows in (1, 20):
+            z = np.broadcast_to(layout(s.z[1]), (rows, classes))
+            got, grad = loss.value_and_grad(s.y[[1] * rows], z, reduction="none")
+            same_bits(got, losses[[1] * rows])
+            same_bits(grad, grads[[1] * rows])
+
+
 @pytest.mark.parametrize("classes", [1, 2, 3, 4, 5, 15, 16, 17, 63, 64, 65, 128, 129, 1000])
 @pytest.mark.parametrize("dtype", DTYPES)
 @BY_ROW

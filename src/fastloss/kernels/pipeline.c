@@ -11,6 +11,7 @@ enum {
   TILE_ELEMENTS = 4096, /* of a tile across rows */
   SPAN = 1024,          /* classes of a tile along a row */
   LONG_ROW = 32,        /* more classes than this are taken along the row */
+  FEW_ROWS = 8,         /* and so are classes of no more rows than this, wherever they lie */
   TAIL = 2 * FL_LANES,  /* room for what is left of a row */
   KEPT = 32768,         /* exponentials of a tile of many rows, or kept for the derivatives */
   MIN_ROWS = 32,
@@ -1338,9 +1339,12 @@ static int64_t run_own(const fl_plan *plan, ptrdiff_t start, ptrdiff_t n, rowwis
   return tile.flags;
 }
 
+/* Many classes that lie no farther apart than rows do, which a repeated row does not from the next;
+ * or so few rows that they would leave most of a vector empty. */
 static int runs_along(const fl_plan *plan) {
+  const ptrdiff_t distance = magnitude(plan->z.strides[plan->ndim - 1]);
   return plan->classes > LONG_ROW &&
-         magnitude(plan->z_class) <= magnitude(plan->z.strides[plan->ndim - 1]);
+         (plan->size <= FEW_ROWS || distance == 0 || magnitude(plan->z_class) <= distance);
 }
 
 /* Whether planes are used as they lie. */
