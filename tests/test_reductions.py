@@ -292,6 +292,25 @@ def test_sum_is_exact(dtype: str) -> None:
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("kept", [1, 3, 255, 256, 257, 3000])
+@pytest.mark.usefixtures("isa")
+def test_sums_of_broadcast_derivatives_are_exact(kept: int, dtype: str) -> None:
+    """Over ten orders of magnitude, most of which cancels, against correctly rounded sums."""
+    random = np.random.default_rng(27)
+    rows = 100_000 // kept
+    y = (random.normal(size=(rows, kept)) * np.exp(random.uniform(-12, 12, (rows, 1)))).astype(
+        dtype
+    )
+    y = np.concatenate([y, -y, y[:1]])
+    z = np.zeros(kept, dtype)
+    got = fl.pseudo_huber.grad_and_hess(y, z, delta=1e4, reduction="sum")
+    each = fl.pseudo_huber.grad_and_hess(y, np.zeros_like(y), delta=1e4, reduction="none")
+    for totals, parts in zip(got, each, strict=True):
+        exact = [math.fsum(column) for column in parts.T.astype(float)]
+        np.testing.assert_allclose(totals, np.array(exact, dtype), rtol=np.finfo(dtype).eps)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize(
     "special", [0.0, 1e-45, 1e-38, 1e30, 3e38, math.inf, math.nan, math.copysign(math.nan, -1)]
 )

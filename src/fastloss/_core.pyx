@@ -134,9 +134,12 @@ cdef extern from "pipeline.h" nogil:
         fl_part *parts)
     void fl_run_weights(
         const fl_plan *plan, ptrdiff_t start, ptrdiff_t stop, void *scratch, fl_sum *sum)
+    ptrdiff_t fl_reduced_width(ptrdiff_t kept)
     int64_t fl_run_reduced(
-        const fl_plan *plan, ptrdiff_t kept, ptrdiff_t start, ptrdiff_t stop, void *scratch,
-        fl_sum *grad, fl_sum *hess)
+        const fl_plan *plan, ptrdiff_t width, ptrdiff_t start, ptrdiff_t stop, void *scratch,
+        double *sums)
+    void fl_reduced_totals(
+        ptrdiff_t kept, ptrdiff_t width, const double *sums, double *totals)
 
 cdef extern from "team.h" nogil:
     int FL_MEMBER_WORK
@@ -767,17 +770,17 @@ def reduced(
     cdef int64_t flags = 0
     cdef cnp.npy_intp dims[2]
     cdef cnp.ndarray totals
-    cdef fl_sum *sums = NULL
-    cdef ptrdiff_t i, count, start = 0, stop
+    cdef double *sums = NULL
+    cdef ptrdiff_t i, width, start = 0, stop
     cdef double looked = fl_seconds()
     dims[0] = 2 if mode == "grad_hess" else 1
     dims[1] = 1
     for length in shape[len(shape) - kept_ndim:]:
         dims[1] *= length
-    count = dims[0] * dims[1]
+    width = fl_reduced_width(dims[1])
     try:
         totals = cnp.PyArray_EMPTY(2, dims, cnp.NPY_FLOAT64, 0)
-        sums = <fl_sum *>calloc(max(count, 1), sizeof(fl_sum))
+        sums = <double *>calloc(max(2 * dims[0] * width, 1), sizeof(double))
         if sums == NULL:
             raise MemoryError("scratch space of the pass")
         set_pointwise(&plan, kernel, 0, dtype_of(dtype), MODES[mode])
@@ -791,12 +794,12 @@ def reduced(
             while start < plan.size:
                 look_for_signals(&looked)
                 stop = min(start + SLICE_ELEMENTS, plan.size)
-                flags |= fl_run_reduced(
-                    &plan, dims[1], start, stop, scratch, sums,
-                    sums + dims[1] if dims[0] > 1 else NULL)
+                flags |= fl_run_reduced(&plan, width, start, stop, scratch, sums)
                 start = stop
-        for i in range(count):
-            (<double *>cnp.PyArray_DATA(totals))[i] = fl_sum_result(sums[i])
+        for i in range(dims[0]):
+            fl_reduced_totals(
+                dims[1], width, sums + 2 * i * width,
+                <double *>cnp.PyArray_DATA(totals) + i * dims[1])
     finally:
         fl_scratch_give(scratch, 0)
         free(sums)

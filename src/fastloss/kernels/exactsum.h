@@ -92,6 +92,16 @@ static double LOCAL(magnitude)(ptrdiff_t n, const void *x_) {
   return total;
 }
 
+/* Adds n numbers to as many sums, which are pairs: those of a prediction that was broadcast. */
+static void LOCAL(add_pairs)(ptrdiff_t n, const void *x_, double *values, double *errors) {
+  const T *x = x_;
+  SIMD for (ptrdiff_t i = 0; i < n; i++) {
+    fl_sum sum = {values[i], errors[i]};
+    fl_sum_add(&sum, (double)x[i]);
+    values[i] = sum.value, errors[i] = sum.error;
+  }
+}
+
 /* As doubles, times the weights if there are any: exact for floats, else rounded once. */
 static void LOCAL(widen)(ptrdiff_t n, const void *x_, const double *w, double *to) {
   const T *x = x_;

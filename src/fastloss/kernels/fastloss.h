@@ -228,6 +228,7 @@ typedef struct {
   /* See exactsum.h: the steps of an exact sum of n <= FL_BLOCK elements. */
   int (*extract[FL_DTYPES])(ptrdiff_t n, const void *x, double s, double *sums);
   double (*magnitude[FL_DTYPES])(ptrdiff_t n, const void *x);
+  void (*add_pairs[FL_DTYPES])(ptrdiff_t n, const void *x, double *values, double *errors);
   void (*widen[FL_DTYPES])(ptrdiff_t n, const void *x, const double *w, double *to);
   /* See groupsums.h: adds four columns of n <= FL_BLOCK rows to the sums of each level, four for
    * each group; those of every fourth row lie `copy` groups further on. `shift` is s of each level

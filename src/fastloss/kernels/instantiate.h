@@ -198,6 +198,7 @@ const fl_table CONCAT3(fl, table, ISA) = {
     .total = {CONCAT3(total, f32, ISA), CONCAT3(total, f64, ISA)},
     .extract = {CONCAT3(extract, f32, ISA), CONCAT3(extract, f64, ISA)},
     .magnitude = {CONCAT3(magnitude, f32, ISA), CONCAT3(magnitude, f64, ISA)},
+    .add_pairs = {CONCAT3(add_pairs, f32, ISA), CONCAT3(add_pairs, f64, ISA)},
     .widen = {CONCAT3(widen, f32, ISA), CONCAT3(widen, f64, ISA)},
     .add_rows = {ADD_ROWS_OF(f32), ADD_ROWS_OF(f64)},
     .peak = {CONCAT3(peak, f32, ISA), CONCAT3(peak, f64, ISA)},

@@ -561,12 +561,17 @@ static int64_t run_pointwise(const fl_plan *plan, ptrdiff_t start, ptrdiff_t sto
   return flags;
 }
 
-int64_t fl_run_reduced(const fl_plan *plan, ptrdiff_t kept, ptrdiff_t start, ptrdiff_t stop,
-                       void *scratch, fl_sum *grad, fl_sum *hess) {
+ptrdiff_t fl_reduced_width(ptrdiff_t kept) {
+  const ptrdiff_t least = FL_BLOCK / 4; /* sums that vectors are added to, and no call for a few */
+  return kept * larger(1, ceil_div(least, larger(1, kept)));
+}
+
+int64_t fl_run_reduced(const fl_plan *plan, ptrdiff_t width, ptrdiff_t start, ptrdiff_t stop,
+                       void *scratch, double *sums) {
   const pointwise_scratch buffer = pointwise_parts(scratch, 1);
   fl_pointwise_fn *kernel = plan->pointwise->run[plan->mode];
   const readers from = new_readers(plan, FL_BLOCK, &buffer);
-  fl_sum *const sums[2] = {grad, hess};
+  const ptrdiff_t size = (ptrdiff_t)item_size(plan);
   int64_t flags = 0;
   for (ptrdiff_t at = start; at < stop; at += FL_BLOCK) {
     const ptrdiff_t n = smaller(FL_BLOCK, stop - at);
@@ -574,14 +579,27 @@ int64_t fl_run_reduced(const fl_plan *plan, ptrdiff_t kept, ptrdiff_t start, ptr
     flags |= kernel(n, &x.ahead, flags, x.y, x.z, x.w, plan->weighted, plan->params, 1,
                     buffer.out[0], buffer.out[1], 0, NULL);
     for (int i = 0; i < outputs(plan->mode); i++) {
-      ptrdiff_t element = at % kept;
-      for (ptrdiff_t j = 0; j < n; j++) {
-        fl_sum_add(&sums[i][element], fl_number_at(plan->dtype, buffer.out[i], j));
-        if (++element == kept) element = 0;
+      double *values = sums + 2 * i * width, *errors = values + width;
+      for (ptrdiff_t j = 0, run; j < n; j += run) {
+        const ptrdiff_t first = (at + j) % width;
+        run = smaller(n - j, width - first);
+        plan->table->add_pairs[plan->dtype](run, (const char *)buffer.out[i] + j * size,
+                                            values + first, errors + first);
       }
     }
   }
   return flags;
+}
+
+void fl_reduced_totals(ptrdiff_t kept, ptrdiff_t width, const double *sums, double *totals) {
+  for (ptrdiff_t element = 0; element < kept; element++) {
+    fl_sum sum = {0, 0};
+    for (ptrdiff_t i = element; i < width; i += kept) {
+      fl_sum_add(&sum, sums[i]);
+      sum.error += sums[width + i];
+    }
+    totals[element] = fl_sum_result(sum);
+  }
 }
 
 /* ---- row-wise losses ----

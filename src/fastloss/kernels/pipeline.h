@@ -91,9 +91,14 @@ void fl_run_weights(const fl_plan *plan, ptrdiff_t start, ptrdiff_t stop, void *
                     fl_sum *sum);
 
 /* Gradient (and Hessian) of a broadcast prediction: the plan's last axes, `kept` elements in all,
- * are those of the prediction; over the others it is summed. Adds to grad[kept] and hess[kept]
- * the unscaled derivatives of elements start .. stop - 1. */
-int64_t fl_run_reduced(const fl_plan *plan, ptrdiff_t kept, ptrdiff_t start, ptrdiff_t stop,
-                       void *scratch, fl_sum *grad, fl_sum *hess);
+ * are those of the prediction; over the others it is summed. Adds the unscaled derivatives of
+ * elements start .. stop - 1 to `width` sums, of each element one or several, and `width` errors;
+ * those of the Hessian follow. */
+ptrdiff_t fl_reduced_width(ptrdiff_t kept);
+int64_t fl_run_reduced(const fl_plan *plan, ptrdiff_t width, ptrdiff_t start, ptrdiff_t stop,
+                       void *scratch, double *sums);
+
+/* The `kept` totals of the sums and errors of one derivative. */
+void fl_reduced_totals(ptrdiff_t kept, ptrdiff_t width, const double *sums, double *totals);
 
 #endif
