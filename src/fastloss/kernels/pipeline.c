@@ -563,7 +563,7 @@ static int64_t run_pointwise(const fl_plan *plan, ptrdiff_t start, ptrdiff_t sto
 
 ptrdiff_t fl_reduced_width(ptrdiff_t kept) {
   const ptrdiff_t least = FL_BLOCK / 4; /* sums that vectors are added to, and no call for a few */
-  return kept * larger(1, ceil_div(least, larger(1, kept)));
+  return kept * ceil_div(least, larger(1, kept));
 }
 
 int64_t fl_run_reduced(const fl_plan *plan, ptrdiff_t width, ptrdiff_t start, ptrdiff_t stop,
