@@ -18,6 +18,9 @@ import fastloss as fl
 from fastloss._losses import BY_NAME, RECORDS, Parameter, Record
 
 ALL = pytest.mark.parametrize("record", RECORDS, ids=lambda r: r.name)
+POINTWISE = pytest.mark.parametrize(
+    "record", [r for r in RECORDS if r.kind == "pointwise"], ids=lambda r: r.name
+)
 OPTIONS = ["sample_weight", "reduction", "out", "num_threads"]
 REALS = [
     pytest.param(r, p, id=f"{r.name}-{p.name}")
@@ -415,6 +418,29 @@ def test_short_and_general_path_agree(
             general.clear()
             for one, other in zip(_items(short), _items(wanted), strict=True):
                 same_bits(one, other)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@POINTWISE
+def test_short_path_takes_a_prediction_of_several_targets(
+    record: Record, dtype: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    s = sample(record, dtype, (40, 30))
+    loss = fl.get(record.name)
+    predictions = [s.z[3, 4], float(s.z[3, 4]), s.z[5], s.z[5:6], s.z[:, 6:7]]
+    # Targets of other strides, and weights of the targets' shape that broadcast themselves.
+    targets = [s.y, s.y, s.y, s.y.astype("f4", order="F"), s.y[::-1]]
+    weights = [None, s.w, s.w[0], s.w[:, :1], s.w[:1]]
+    cases = [
+        (y, z, {"reduction": reduction, "sample_weight": w})
+        for y, z, w in zip(targets, predictions, weights, strict=True)
+        for reduction in record.reductions
+    ]
+    whole = [np.broadcast_to(np.asarray(z), y.shape).copy() for y, z, _ in cases]
+    wanted = [loss(y, z, **kwargs) for (y, _, kwargs), z in zip(cases, whole, strict=True)]
+    monkeypatch.delattr(fl.Loss, "_general")
+    for (y, z, kwargs), value in zip(cases, wanted, strict=True):
+        same_bits(loss(y, z, **kwargs), value)
 
 
 @pytest.mark.parametrize("name", ["huber", "sparse_softmax_cross_entropy"])

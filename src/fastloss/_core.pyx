@@ -865,10 +865,10 @@ cdef class Keywords:
 cdef class ShortPath:
     """The four calls of a loss, answered at once where they need no interpretation.
 
-    Whatever is not an ndarray, broadcasts the prediction, is written over something that is read,
-    or has a result that is not an ordinary number, goes to the method `_general` of the subclass,
-    and so does every mistake. `_kept` maps parameters as they were given to losses with these
-    parameters.
+    Whatever is not an ndarray or a number, has derivatives of a broadcast prediction, is written
+    over something that is read, or has a result that is not an ordinary number, goes to the method
+    `_general` of the subclass, and so does every mistake. `_kept` maps parameters as they were
+    given to losses with these parameters.
     """
 
     cdef int kernel
@@ -958,9 +958,11 @@ Gradient and diagonal of the Hessian, in one pass."""
 
     cdef answer_any(self, Call call, y_true, y_pred, dict kwargs):
         cdef Keywords keywords
+        # one target for all predictions, or the other way round
         if not cnp.PyArray_CheckExact(y_true) and cnp.PyArray_IsAnyScalar(y_true):
-            # one target for all predictions
             y_true = np.asarray(y_true)
+        if not cnp.PyArray_CheckExact(y_pred) and cnp.PyArray_IsAnyScalar(y_pred):
+            y_pred = np.asarray(y_pred)
         if not kwargs:
             result = self.run(call, y_true, y_pred, None, MEAN, None, current_threads())
         else:
@@ -1029,7 +1031,9 @@ Gradient and diagonal of the Hessian, in one pass."""
             return None
         y = y_true
         z = y_pred
-        if cnp.PyArray_SIZE(z) == 0 or not self.fits(y, z, weight, &axes):
+        if cnp.PyArray_SIZE(y) == 0 or cnp.PyArray_SIZE(z) == 0:
+            return None
+        if not self.fits(call, y, z, weight, &axes):
             return None
         if call == VALUE and reduction != NONE:
             if out is not None:
@@ -1072,9 +1076,13 @@ Gradient and diagonal of the Hessian, in one pass."""
             return total.loss / divisor
         return total.loss / divisor, results[0]
 
-    cdef bint fits(self, cnp.ndarray y, cnp.ndarray z, weight, Axes *axes) noexcept:
+    cdef bint fits(
+        self, Call call, cnp.ndarray y, cnp.ndarray z, weight, Axes *axes
+    ) noexcept:
         """Whether dtypes and shapes are plain; sets the axes of elements or rows."""
-        cdef int ndim = cnp.PyArray_NDIM(z), axis, classes = -1
+        cdef int ndim = cnp.PyArray_NDIM(z), classes = -1
+        if not (is_common(y) and is_common(z)):
+            return False
         if self.is_rowwise:
             classes = self.axis + ndim if self.axis < 0 else self.axis
             if not 0 <= classes < ndim:
@@ -1085,23 +1093,22 @@ Gradient and diagonal of the Hessian, in one pass."""
                 cnp.PyArray_SIZE(self.class_weight[0]) != cnp.PyArray_DIM(z, classes)
             ):
                 return False
-        axes.ndim = 0
-        for axis in range(ndim):
-            if axis != classes:
-                axes.length[axes.ndim] = cnp.PyArray_DIM(z, axis)
-                axes.ndim += 1
-        if not (is_common(y) and is_common(z)):
-            return False
-        if weight is not None:
-            if not cnp.PyArray_CheckExact(weight):
-                return False
-            if not (is_common(<cnp.ndarray>weight) and broadcasts(<cnp.ndarray>weight, axes)):
-                return False
+        set_axes(axes, z, classes)
         if not self.is_rowwise:
-            return broadcasts(y, axes)
-        if self.target == FL_DENSE:
-            return same_shape(y, ndim, cnp.PyArray_DIMS(z))
-        return same_shape(y, axes.ndim, <cnp.npy_intp *>axes.length)
+            if not broadcasts(y, axes):
+                # A prediction of several targets has one derivative, a sum.
+                set_axes(axes, y, -1)
+                if call != VALUE or not broadcasts(z, axes):
+                    return False
+        elif self.target == FL_DENSE:
+            if not same_shape(y, ndim, cnp.PyArray_DIMS(z)):
+                return False
+        elif not same_shape(y, axes.ndim, <cnp.npy_intp *>axes.length):
+            return False
+        return weight is None or (
+            cnp.PyArray_CheckExact(weight) and is_common(<cnp.ndarray>weight)
+            and broadcasts(<cnp.ndarray>weight, axes)
+        )
 
     cdef tuple new_results(self, int count, bint losses, const Axes *axes, cnp.ndarray z):
         """Losses, derivatives, or both; derivatives of rows lie like the scores."""
@@ -1135,7 +1142,8 @@ Gradient and diagonal of the Hessian, in one pass."""
         cdef cnp.ndarray array
         cdef cnp.npy_intp size
         if out is None:
-            size = cnp.PyArray_SIZE(z) * (4 if computation(z) == FL_F32 else 8)
+            size = max(cnp.PyArray_SIZE(y), cnp.PyArray_SIZE(z))
+            size *= 4 if computation(z) == FL_F32 else 8
             if not is_large(size, count):
                 return self.new_results(count, losses, axes, z)
             before = PyDataMem_SetHandler(RESULT_MEMORY)
@@ -1243,6 +1251,16 @@ cdef bint same_shape(cnp.ndarray a, int ndim, const cnp.npy_intp *shape) noexcep
     return True
 
 
+cdef void set_axes(Axes *axes, cnp.ndarray a, int left_out) noexcept:
+    """Take the axes of an array, but for one (-1: all)."""
+    cdef int axis
+    axes.ndim = 0
+    for axis in range(cnp.PyArray_NDIM(a)):
+        if axis != left_out:
+            axes.length[axes.ndim] = cnp.PyArray_DIM(a, axis)
+            axes.ndim += 1
+
+
 cdef bint broadcasts(cnp.ndarray a, const Axes *axes) noexcept:
     """Whether it broadcasts to these axes."""
     cdef int missing = axes.ndim - cnp.PyArray_NDIM(a), axis
@@ -1291,7 +1309,7 @@ cdef bint is_flat(
         return False
     if not (cnp.PyArray_ISCARRAY_RO(y) and cnp.PyArray_ISCARRAY_RO(z)):
         return False
-    if not same_shape(y, ndim, shape):
+    if not (same_shape(y, ndim, shape) and same_shape(z, ndim, shape)):
         return False
     return weight is None or (
         cnp.PyArray_TYPE(<cnp.ndarray>weight) == dtype
