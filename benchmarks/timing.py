@@ -10,8 +10,10 @@ from pathlib import Path
 from cases import Call
 from threadpoolctl import threadpool_limits
 
-# A measurement runs for at least this long, in seconds.
-LEAST = 2e-3
+# What is timed runs for at least this long, in seconds; of short calls so many times in succession,
+# of which the best counts: what disturbs one of them leaves others alone.
+LEAST = 2.5e-4
+PARTS = 8
 # Rest before a measurement: threads of the library before it may still be spinning (those of an
 # OpenMP program do so for 8 ms). Then the threads of the next one sleep, and their caches are cold:
 # what is measured comes after some calls that are not.
@@ -27,15 +29,12 @@ CLOSE, CONFIRMED, MOST = 1.03, 3, 3
 LONG = 0.1
 
 
-def repetitions(call: Call) -> int:
-    """Return how often a call must be made for its time to be measurable."""
+def repetitions(call: Call) -> tuple[int, int]:
+    """Return how often a call must be made for its time to be measurable, and how often that."""
     count = 1
     while True:
-        start = time.perf_counter()
-        for _ in range(count):
-            call()
-        if time.perf_counter() - start > LEAST:
-            return count
+        if _seconds(call, count) > LEAST:
+            return count, 1 if count == 1 else PARTS
         count *= 2
 
 
@@ -52,14 +51,16 @@ def best_times(
         going_on = [
             name
             for name in calls
-            if turn < FEWEST or sum(times[name]) * counts[name] <= ENOUGH or name.startswith(always)
+            if turn < FEWEST
+            or sum(times[name]) * math.prod(counts[name]) <= ENOUGH
+            or name.startswith(always)
         ]
         if turn >= repeats and all(_is_confirmed(times[name]) for name in going_on):
             break
         for name in going_on:
             time.sleep(REST)
             best = min(times[name], default=math.inf)
-            times[name].append(_timed(calls[name], counts[name], best))
+            times[name].append(_timed(calls[name], *counts[name], best))
     return {name: min(times[name]) for name in calls}
 
 
@@ -68,16 +69,20 @@ def _is_confirmed(times: list[float]) -> bool:
     return least[-1] <= CLOSE * least[0]
 
 
-def _timed(call: Call, count: int, best: float) -> float:
-    """Return the time of a call, of `count` after some that are not timed."""
+def _timed(call: Call, count: int, parts: int, best: float) -> float:
+    """Return the time of a call, the best of parts of `count`, after some that are not timed."""
     start, calls_made = time.perf_counter(), 0
     while best < LONG and (calls_made < WARM_CALLS or time.perf_counter() - start < WARM):
         call()
         calls_made += 1
+    return min(_seconds(call, count) for _ in range(parts)) / count
+
+
+def _seconds(call: Call, count: int) -> float:
     start = time.perf_counter()
     for _ in range(count):
         call()
-    return (time.perf_counter() - start) / count
+    return time.perf_counter() - start
 
 
 def pin(threads: int) -> None:
