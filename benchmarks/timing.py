@@ -11,7 +11,8 @@ from cases import Call
 from threadpoolctl import threadpool_limits
 
 # What is timed runs for at least this long, in seconds; of short calls so many times in succession,
-# of which the best counts: what disturbs one of them leaves others alone.
+# of which the best counts: what disturbs one leaves others alone. Long ones would find in the last
+# cache what the call before them left there.
 LEAST = 2.5e-4
 PARTS = 8
 # Rest before a measurement: threads of the library before it may still be spinning (those of an
@@ -32,10 +33,9 @@ LONG = 0.1
 def repetitions(call: Call) -> tuple[int, int]:
     """Return how often a call must be made for its time to be measurable, and how often that."""
     count = 1
-    while True:
-        if _seconds(call, count) > LEAST:
-            return count, 1 if count == 1 else PARTS
+    while _seconds(call, count) <= LEAST:
         count *= 2
+    return count, 1 if count == 1 else PARTS
 
 
 def best_times(
@@ -62,6 +62,11 @@ def best_times(
             best = min(times[name], default=math.inf)
             times[name].append(_timed(calls[name], *counts[name], best))
     return {name: min(times[name]) for name in calls}
+
+
+def least_times(times: dict[str, float], others: dict[str, float]) -> dict[str, float]:
+    """Return the less of both times of each call."""
+    return {name: min(seconds, others.get(name, seconds)) for name, seconds in times.items()}
 
 
 def _is_confirmed(times: list[float]) -> bool:
