@@ -255,10 +255,11 @@ static void run_pass(bytes b, const fl_table *table) {
       plan->out[i].data = out[turn][i];
       plan->out[i].native = 1;
       plan->out[i].direct = steps[i][0] == 1 && !turned;
-      plan->out[i].streamed = (rowwise ? !losses : plan->out[i].direct) && below(&b, 2);
       plan->out[i].strides[0] = steps[i][0] * (ptrdiff_t)item;
       plan->out_class[i] = losses ? 0 : steps[i][1] * (ptrdiff_t)item;
     }
+    for (int i = 0; i < outputs(plan->mode); i++)
+      plan->out[i].streamed = fl_may_stream(plan, i) && below(&b, 2);
     total[turn] = run(plan, turn ? TEAM : 1);
   }
   /* Two outputs begin with a block that ends with a line; where some labels are none, what a block

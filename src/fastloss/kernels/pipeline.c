@@ -1469,7 +1469,7 @@ static int is_bound_by_memory(const fl_plan *plan, int threads) {
          (picks(plan) || (plan->rowwise->scan[FL_ALONG] && runs_along(plan)));
 }
 
-static int may_stream(const fl_plan *plan, int which) {
+int fl_may_stream(const fl_plan *plan, int which) {
   const fl_output *to = &plan->out[which];
   if (to->data == plan->y.data || to->data == plan->z.data) return 0;
   if (plan->weighted && to->data == plan->w.data) return 0;
@@ -1482,7 +1482,7 @@ void fl_set_streams(fl_plan *plan, int threads) {
   const ptrdiff_t elements = plan->size * (plan->rowwise ? plan->classes : 1);
   const int large = elements * (ptrdiff_t)item_size(plan) >= STREAM_BYTES;
   for (int i = 0; i < outputs(plan->mode); i++)
-    plan->out[i].streamed = large && is_bound_by_memory(plan, threads) && may_stream(plan, i);
+    plan->out[i].streamed = large && is_bound_by_memory(plan, threads) && fl_may_stream(plan, i);
 }
 
 void fl_run(const fl_plan *plan, ptrdiff_t start, ptrdiff_t stop, ptrdiff_t chunk, void *scratch,

@@ -57,6 +57,10 @@ typedef struct {
  * for every number of threads. */
 ptrdiff_t fl_chunk(const fl_plan *plan);
 
+/* Whether an output may be written past caches: it is no operand, and its elements or rows, or
+ * planes that are used as they lie, are contiguous. */
+int fl_may_stream(const fl_plan *plan, int which);
+
 /* Has outputs that no cache would keep written past caches, where so many threads gain by it. */
 void fl_set_streams(fl_plan *plan, int threads);
 
